@@ -1,0 +1,1 @@
+"""Measures Handrail against its budgets, peers and floors."""

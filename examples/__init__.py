@@ -1,0 +1,1 @@
+"""Whole programs written with Handrail."""

@@ -1,0 +1,515 @@
+"""Puts Handrail together: settings -> stores -> hooks -> handlers -> engine.
+
+A `Runtime` is one such set, over one home. Scripts use the default one of their process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import cached_property, lru_cache
+from typing import Any
+
+from handrail import plug
+from handrail.contracts import event as kinds
+from handrail.contracts.event import Event, StoredEvent
+from handrail.contracts.task import Task
+from handrail.contracts.values import decode, encode
+from handrail.errors import RunBusy, TaskInputError, WorkflowDefinitionError
+from handrail.flow.graph import TaskGraph
+from handrail.flow.locate import load_workflow, reference_of
+from handrail.flow.plan import Plan
+from handrail.flow.workflow import workflow
+from handrail.hooks.chain import WatcherChain
+from handrail.hooks.spec import RunView, RunWatcher
+from handrail.ids import Ids
+from handrail.keep.base import Lease, RunRecord
+from handrail.keep.home import Home
+from handrail.keep.objects import FileObjects
+from handrail.keep.owner import Owner, process_is_gone
+from handrail.keep.repository import Repository
+from handrail.keep.sqlite import SqliteJournal
+from handrail.keep.sweep import AttemptFolders
+from handrail.keep.trees import Trees
+from handrail.plugins.tracker import executions_of
+from handrail.run.context import ExecutionContext
+from handrail.run.engine import WorkflowEngine
+from handrail.run.history import RunHistory
+
+from handrail.run.output import AttemptOutput, Capture, RunLog, sink_for
+from handrail.run.session import Opening, Session, Stores
+from handrail.settings import Settings, load_settings
+from handrail.tracking.store import SqliteTrackingStore
+
+log = logging.getLogger("handrail")
+
+#: Name under which this engine delivers to tracking.
+PRODUCER = "journal"
+
+
+class Runtime:
+    """Everything that runs and keeps workflows in one home.
+
+    Args:
+        settings: by default what flags, environment and files say.
+        watchers: told of every run, besides those that a run is given.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, watchers: tuple[RunWatcher, ...] = ()
+    ) -> None:
+        self.settings = settings or load_settings()
+        self.watchers = watchers
+        self._ids = Ids()
+        self._pumping = threading.Lock()
+        self._openings: dict[str, dict[str, Any]] = {}
+
+    # Parts, each made when it is first needed
+
+    @cached_property
+    def home(self) -> Home:
+        """The folder that holds everything; made if missing."""
+        return Home.open(self.settings.home)
+
+    @cached_property
+    def journal(self) -> SqliteJournal:
+        """Runs, ledger and heads."""
+        return SqliteJournal(self.home.database)
+
+    @cached_property
+    def trees(self) -> Trees:
+        """Files, trees and commits."""
+        return Trees(FileObjects(self.home.objects))
+
+    @cached_property
+    def folders(self) -> AttemptFolders:
+        """Folders of attempts."""
+        return AttemptFolders(self.home.attempts, lease_seconds=self.settings.lease_seconds)
+
+    @cached_property
+    def tracking(self) -> SqliteTrackingStore:
+        """The embedded tracker."""
+        return SqliteTrackingStore(self.home.tracking_database)
+
+    @cached_property
+    def _engine(self) -> WorkflowEngine:
+        engine = WorkflowEngine(max_workers=self.settings.max_workers)
+        atexit.register(engine.close)
+        return engine
+
+    def engine(self) -> WorkflowEngine:
+        """The engine that runs use when they are given none."""
+        return self._engine
+
+    def repository(self, name: str) -> Repository:
+        """A repository of versioned files."""
+        return Repository(name, self.trees, self.journal)
+
+    def close(self) -> None:
+        """Ends worker processes and closes databases."""
+        parts = vars(self)
+        for name in ("_engine", "journal", "tracking"):
+            if name in parts:
+                parts.pop(name).close()
+
+    # Running
+
+    def execute(
+        self,
+        flow: workflow,
+        *,
+        start: str | Task | None = None,
+        engine: WorkflowEngine | None = None,
+        max_workers: int | None = None,
+        max_steps: int | None = None,
+        journal: str | None = None,
+        key: str | None = None,
+        ret_context: bool = False,
+        progress: bool | None = None,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Runs a workflow; see `workflow.execute`."""
+        if journal not in (None, "memory"):
+            raise WorkflowDefinitionError(f"journal={journal!r}: expected 'memory' or nothing")
+        start_name = start.task_id if isinstance(start, Task) else start
+        inputs = dict(inputs or {})
+        plan = plan_of(flow, start_name, inputs)
+        engine = engine or self._engine
+        engine.check_handlers(plan)
+        if journal == "memory":
+            result, context = self._execute_in_memory(
+                flow, plan, engine, start_name, inputs, max_workers, max_steps, progress
+            )
+        else:
+            opening = self._opening(flow, start_name, key, inputs, max_steps)
+            lease = self._new_lease(opening.run_id, 1)
+            record = RunRecord(
+                opening.run_id, flow.name, opening.reference, key, "running", 1, _now()
+            )
+            data = opening.event_data(plan, lease.owner)
+            event = Event(kinds.RUN_STARTED, _now(), "", "", data)
+            known = self.journal.create_run(record, lease, [event])
+            if known is not None:
+                return self._same_key(flow, plan, known, engine, max_workers, progress, ret_context)
+            session = self._session(flow, plan, opening, lease, engine, max_workers, progress)
+            result, context = session
+        return (result, context) if ret_context else result
+
+    def resume(
+        self,
+        run_id: str,
+        flow: workflow | None = None,
+        *,
+        engine: WorkflowEngine | None = None,
+        max_workers: int | None = None,
+        progress: bool | None = None,
+    ) -> Any:
+        """Finishes a run that did not succeed and returns its result.
+
+        What is accepted is kept, everything else runs again. A run that succeeded returns its
+        result at once.
+
+        Args:
+            flow: the workflow; by default found where the run was started from.
+
+        Raises:
+            RunNotFound: there is no such run.
+            RunBusy: a process that may be alive holds it.
+            RunFailed: a task failed for good.
+        """
+        record = self.journal.run(run_id)
+        flow = flow or self.workflow_of(record)
+        opening = Opening.read(record, self._opening_data(record.run_id))
+        plan = plan_of(flow, opening.start, opening.inputs)
+        engine = engine or self._engine
+        engine.check_handlers(plan)
+        return self._continue(flow, plan, record, engine, max_workers, progress)[0]
+
+    def run_task(self, task: Task, inputs: Mapping[str, Any]) -> Any:
+        """Runs one task alone, in memory; see `Task.run`."""
+        if task.has_workspace:
+            raise TaskInputError(
+                f"Task '{task.name}' works on files. Run it in a workflow with a workspace."
+            )
+        graph = TaskGraph()
+        graph.add_node(task)
+        context = ExecutionContext(graph, inputs=inputs)
+        return self._engine.execute(context)
+
+    def _execute_in_memory(
+        self,
+        flow: workflow,
+        plan: Plan,
+        engine: WorkflowEngine,
+        start: str | None,
+        inputs: Mapping[str, Any],
+        max_workers: int | None,
+        max_steps: int | None,
+        progress: bool | None,
+    ) -> tuple[Any, ExecutionContext]:
+        if any(node.definition and node.definition.has_workspace for node in plan.nodes):
+            raise WorkflowDefinitionError(
+                f"Workflow '{flow.name}' works on files, which need a journal on disk. "
+                f"Leave out journal='memory'."
+            )
+        context = ExecutionContext(flow.graph, start, inputs=inputs, run_id=self._ids.new())
+        with self._watched(flow, plan, context.run_id, 1, (), progress) as watch:
+            result = engine.execute_plan(
+                plan,
+                context,
+                workflow=flow.name,
+                max_workers=max_workers,
+                max_steps=max_steps,
+                watch=watch.event if watch is not None else None,
+            )
+        return result, context
+
+    def _opening(
+        self,
+        flow: workflow,
+        start: str | None,
+        key: str | None,
+        inputs: dict[str, Any],
+        max_steps: int | None,
+    ) -> Opening:
+        base_ref = None
+        if flow.workspace is not None:
+            repository = self.repository(flow.workspace.repository)
+            base_ref = repository.create(flow.workspace.branch)
+        watermark = self.journal.watermark(flow.pipeline)
+        next_watermark = None
+        if "next_watermark" in inputs:
+            inputs.setdefault("watermark", _decoded(watermark))
+            next_watermark = encode(inputs["next_watermark"])
+        return Opening(
+            run_id=self._ids.new(),
+            workflow=flow.name,
+            reference=reference_of(flow),
+            key=key,
+            inputs=inputs,
+            start=start,
+            max_steps=max_steps,
+            target=flow.workspace,
+            base_ref=base_ref,
+            publish=flow.publish,
+            pipeline=flow.pipeline,
+            watermark=watermark,
+            next_watermark=next_watermark,
+        )
+
+    def _same_key(
+        self,
+        flow: workflow,
+        plan: Plan,
+        record: RunRecord,
+        engine: WorkflowEngine,
+        max_workers: int | None,
+        progress: bool | None,
+        ret_context: bool,
+    ) -> Any:
+        """The run that has the key already: its result, or its continuation."""
+        result, context = self._continue(flow, plan, record, engine, max_workers, progress)
+        return (result, context) if ret_context else result
+
+    def _continue(
+        self,
+        flow: workflow,
+        plan: Plan,
+        record: RunRecord,
+        engine: WorkflowEngine,
+        max_workers: int | None,
+        progress: bool | None,
+    ) -> tuple[Any, ExecutionContext]:
+        opening = Opening.read(record, self._opening_data(record.run_id))
+        if record.state == "succeeded":
+            lease = Lease(record.run_id, record.epoch, "", 0)
+            session = self._make_session(flow, plan, opening, lease, engine, None, None, None)
+            return session.recall(), session.context
+        lease = self._take_over(record)
+        return self._session(flow, plan, opening, lease, engine, max_workers, progress)
+
+    def _take_over(self, record: RunRecord) -> Lease:
+        before = self.journal.lease(record.run_id)
+        if before is not None and not _is_over(before):
+            raise RunBusy(record.run_id, before.owner, (before.expires_at - _now()) / 1000)
+        after = self._new_lease(record.run_id, record.epoch + 1)
+        event = Event(kinds.RUN_RESUMED, _now(), "", "", {"owner": after.owner})
+        if not self.journal.take_over(record.run_id, before, after, [event]):
+            winner = self.journal.lease(record.run_id)
+            owner = winner.owner if winner is not None else "another process"
+            left = (winner.expires_at - _now()) / 1000 if winner is not None else 0
+            raise RunBusy(record.run_id, owner, left)
+        return after
+
+    def _new_lease(self, run_id: str, epoch: int) -> Lease:
+        expires_at = _now() + int(self.settings.lease_seconds * 1000)
+        return Lease(run_id, epoch, str(Owner.current()), expires_at)
+
+    def _session(
+        self,
+        flow: workflow,
+        plan: Plan,
+        opening: Opening,
+        lease: Lease,
+        engine: WorkflowEngine,
+        max_workers: int | None,
+        progress: bool | None,
+    ) -> tuple[Any, ExecutionContext]:
+        self.folders.sweep(alive=self.is_alive)
+        finished = self._finished(opening.run_id) if lease.epoch > 1 else ()
+        run_log = RunLog(self.home.run_folder(opening.run_id) / "log.jsonl")
+        try:
+            with (
+                self._watched(flow, plan, opening.run_id, lease.epoch, finished, progress) as watch,
+                Capture() if self.settings.capture_output else nullcontext(),
+            ):
+
+                def output(task_id: str, attempt_id: str) -> AttemptOutput:
+                    return sink_for(run_log, task_id, attempt_id)
+
+                session = self._make_session(
+                    flow,
+                    plan,
+                    opening,
+                    lease,
+                    engine,
+                    max_workers,
+                    watch.event if watch is not None else None,
+                    output if self.settings.capture_output else None,
+                )
+                return session.run(), session.context
+        finally:
+            run_log.close()
+            self.tell()
+
+    def _make_session(
+        self,
+        flow: workflow,
+        plan: Plan,
+        opening: Opening,
+        lease: Lease,
+        engine: WorkflowEngine,
+        max_workers: int | None,
+        watch: Any,
+        output: Any,
+    ) -> Session:
+        return Session(
+            opening,
+            flow.graph,
+            plan,
+            lease,
+            Stores(self.journal, self.journal, self.trees, self.folders),
+            engine,
+            lease_seconds=self.settings.lease_seconds,
+            max_workers=max_workers or self.settings.max_workers,
+            watch=watch,
+            output=output,
+            tick=self.tell,
+        )
+
+    @contextmanager
+    def _watched(
+        self,
+        flow: workflow,
+        plan: Plan,
+        run_id: str,
+        epoch: int,
+        finished: tuple[str, ...],
+        progress: bool | None,
+    ) -> Iterator[WatcherChain | None]:
+        watchers = [*self.watchers]
+        if progress:
+            watchers.append(plug.progress())
+        if not watchers:
+            yield None
+            return
+        tasks = {
+            node.name: node.definition.handler_type
+            for node in plan.nodes
+            if node.definition is not None
+        }
+        chain = WatcherChain(RunView(run_id, flow.name, epoch, tasks, finished), watchers)
+        chain.start()
+        state, reason = "succeeded", None
+        try:
+            yield chain
+        except BaseException as error:
+            state = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
+            reason = str(error) or type(error).__name__
+            raise
+        finally:
+            chain.finish(state, reason)
+
+    # Looking
+
+    def workflow_of(self, record: RunRecord) -> workflow:
+        """The workflow that a run was started from, imported again.
+
+        Raises:
+            WorkflowDefinitionError: it cannot be found; the message says what to do.
+        """
+        if record.reference is None:
+            raise WorkflowDefinitionError(
+                f"Run {record.run_id}: its workflow '{record.workflow}' was not a variable of a "
+                f"module, so it cannot be found again. Call runtime.resume(run_id, flow) from "
+                f"the program that makes it."
+            )
+        return load_workflow(record.reference)
+
+    def state_of(self, record: RunRecord) -> str:
+        """The state of a run; one whose process is gone is `crashed`."""
+        if record.state == "running" and not self.is_alive(record.run_id):
+            return "crashed"
+        return record.state
+
+    def is_alive(self, run_id: str) -> bool:
+        """Does a process hold the run?"""
+        lease = self.journal.lease(run_id)
+        return lease is not None and not _is_over(lease)
+
+    def history(self, run_id: str) -> RunHistory:
+        """What happened in a run."""
+        record = self.journal.run(run_id)
+        return RunHistory.of(record, self.journal.events(record.run_id))
+
+    def unfinished(self) -> list[RunRecord]:
+        """Runs that can be resumed, newest first: crashed, failed or cancelled ones."""
+        return [
+            record
+            for record in self.journal.runs(limit=1000)
+            if self.state_of(record) in ("crashed", "failed", "cancelled")
+        ]
+
+    def _finished(self, run_id: str) -> tuple[str, ...]:
+        return tuple(
+            stored.event.task
+            for stored in self.journal.events(run_id)
+            if stored.event.kind == kinds.TASK_SUCCEEDED
+        )
+
+    def _opening_data(self, run_id: str) -> dict[str, Any]:
+        data = self._openings.get(run_id)
+        if data is None:
+            first: StoredEvent = self.journal.events(run_id)[0]
+            data = self._openings[run_id] = first.event.data or {}
+        return data
+
+    # Telling
+
+    def tell(self) -> None:
+        """Delivers the journal's news to tracking. Trouble is logged and changes nothing."""
+        if not self.settings.tracking or not self._pumping.acquire(blocking=False):
+            return
+        try:
+            cursor = self.tracking.cursor(PRODUCER)
+            while True:
+                events, after = self.journal.outbox(cursor)
+                if after == cursor:
+                    return
+                told = list(executions_of(events, self._opening_data))
+                cursor = self.tracking.ingest(PRODUCER, after, told).cursor
+        except Exception:
+            log.warning("tracking is behind; the next run or command catches up", exc_info=True)
+        finally:
+            self._pumping.release()
+
+
+def plan_of(flow: workflow, start: str | None, inputs: Mapping[str, Any]) -> Plan:
+    """The plan of a workflow for these inputs, checked."""
+    names = set(inputs)
+    if "next_watermark" in names:
+        names.add("watermark")
+    return Plan(
+        flow.graph,
+        start=start,
+        inputs=names,
+        templates=flow.templates(),
+        has_workspace=flow.workspace is not None,
+        name=flow.name,
+    )
+
+
+def _is_over(lease: Lease) -> bool:
+    return lease.expires_at < _now() or process_is_gone(Owner.parse(lease.owner)) is True
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _decoded(text: str | None) -> Any:
+    return decode(text) if text is not None else None
+
+
+@lru_cache(maxsize=8)
+def _runtime(settings: Settings) -> Runtime:
+    return Runtime(settings)
+
+
+def default_runtime() -> Runtime:
+    """The runtime of this process for the settings as they are now."""
+    return _runtime(load_settings())

@@ -1,0 +1,318 @@
+"""`handrail run` and `handrail resume`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from handrail.cli.output import state_text
+from handrail.cli.shell import Shell, shell_of
+from handrail.cli.text import block, first_line, moment
+from handrail.cli.values import readable, short
+from handrail.errors import HandrailError, RunFailed
+from handrail.hooks.spec import RunView, RunWatcher
+from handrail.run.failure import one_line
+
+if TYPE_CHECKING:
+    from handrail.keep.base import RunRecord
+
+MaxWorkers = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Bodies that run at the same time, per handler."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
+
+
+def add_to(application: typer.Typer) -> None:
+    """Adds the commands."""
+    application.command("run")(run)
+    application.command("resume")(resume)
+
+
+# Commands
+
+
+def run(
+    context: typer.Context,
+    workflow: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE[:WORKFLOW]",
+            help="package.module or file.py; the name may be left out if there is only one.",
+        ),
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", "-i", metavar="NAME=VALUE", help="An input; VALUE is JSON, else text."
+        ),
+    ] = None,
+    inputs_file: Annotated[
+        str | None,
+        typer.Option("--inputs", metavar="FILE.json", help="Inputs as a JSON object; - reads it."),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Start key: the same key runs once and is continued.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(metavar="TASK", help="Task to start at.")] = None,
+    max_workers: MaxWorkers = None,
+    journal: Annotated[
+        str | None, typer.Option(metavar="memory", help="'memory' keeps nothing on disk.")
+    ] = None,
+    is_quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a workflow.
+
+    \b
+    handrail run flights.py
+    handrail run flights.py:weekly -i year=2013 -i 'carriers=["UA", "AA"]'
+    """
+    from handrail.flow.locate import load_workflow
+
+    given = _inputs(inputs or [], inputs_file)
+    shell = shell_of(context)
+    with _stage(shell, is_quiet=is_quiet) as notice:
+        flow = load_workflow(workflow)
+
+        def execute() -> tuple[str, Any]:
+            result, execution = shell.runtime.execute(
+                flow,
+                start=start,
+                key=key,
+                inputs=given,
+                max_workers=max_workers,
+                journal=journal,
+                ret_context=True,
+            )
+            return execution.run_id, result
+
+        outcome = _outcome(notice, flow.name, execute)
+    _report(shell, outcome, as_json=as_json, is_kept=journal is None)
+
+
+def resume(
+    context: typer.Context,
+    run_id: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="By default the newest that can be.")
+    ] = None,
+    workflow: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:WORKFLOW", help="Where its workflow is by now, if it moved."),
+    ] = None,
+    max_workers: MaxWorkers = None,
+    is_quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Finish a run that crashed, failed or was cancelled.
+
+    What its tasks have finished is kept, the rest runs.
+
+    \b
+    handrail resume
+    handrail resume 06dx3k8c
+    """
+    from handrail.flow.locate import load_workflow
+
+    shell = shell_of(context)
+    record = shell.kept().journal.run(run_id) if run_id is not None else _newest(shell)
+    if record is None:
+        shell.screen.note(f"Nothing to resume in {shell.settings.home}.")
+        if as_json:
+            shell.screen.json(None)
+        return
+    with _stage(shell, is_quiet=is_quiet) as notice:
+        flow = load_workflow(workflow) if workflow is not None else None
+
+        def execute() -> tuple[str, Any]:
+            return record.run_id, shell.runtime.resume(
+                record.run_id, flow, max_workers=max_workers
+            )
+
+        outcome = _outcome(notice, record.workflow, execute)
+    _report(shell, outcome, as_json=as_json)
+
+
+def _newest(shell: Shell) -> RunRecord | None:
+    if not shell.has_home:
+        return None
+    records = shell.kept().unfinished()
+    states = {record.run_id: shell.runtime.state_of(record) for record in records}
+    crashed = [record for record in records if states[record.run_id] == "crashed"]
+    record = next(iter(crashed or records), None)
+    if record is not None:
+        shell.screen.note(
+            f"Resuming run {record.run_id} of {record.workflow}, "
+            f"{states[record.run_id]}, started {moment(record.started_at)}."
+        )
+    return record
+
+
+# Inputs
+
+
+def _inputs(pairs: list[str], file: str | None) -> dict[str, Any]:
+    given = _inputs_of_file(file) if file is not None else {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{pair!r}: expected NAME=VALUE", param_hint="--input")
+        given[name] = _value(text)
+    return given
+
+
+def _value(text: str) -> Any:
+    try:
+        # Without NaN and the like, which are no JSON; as a word they are text.
+        return json.loads(text, parse_constant=_refuse)
+    except ValueError:
+        return text
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _inputs_of_file(file: str) -> dict[str, Any]:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        given = json.loads(text)
+    except OSError as exc:
+        raise typer.BadParameter(f"{file}: {exc.strerror}", param_hint="--inputs") from exc
+    except ValueError as exc:
+        raise typer.BadParameter(f"{file} is no JSON: {exc}", param_hint="--inputs") from exc
+    if not isinstance(given, dict):
+        raise typer.BadParameter(f"{file} holds no JSON object", param_hint="--inputs")
+    return given
+
+
+# Running
+
+
+class _Notice(RunWatcher):
+    """Remembers which run it was told of, and how that ended."""
+
+    run: RunView | None = None
+    state = "running"
+    reason: str | None = None
+
+    def on_run_started(self, run: RunView) -> None:
+        self.run = run
+
+    def on_run_finished(self, run: RunView, state: str, reason: str | None) -> None:
+        self.state, self.reason = state, reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How a run ended."""
+
+    run_id: str
+    workflow: str
+    state: str
+    seconds: float
+    result: Any = None
+    reason: str | None = None
+    error: BaseException | None = None
+
+
+@contextmanager
+def _stage(shell: Shell, *, is_quiet: bool) -> Iterator[_Notice]:
+    """What a run needs around it: its progress on the screen, and standard output kept clean."""
+    from handrail.cli.progress import Progress
+
+    notice = _Notice()
+    with ExitStack() as stack:
+        # What bodies print is no result: it goes where progress goes.
+        stack.enter_context(redirect_stdout(sys.stderr))
+        stack.enter_context(shell.logging())
+        runtime = stack.enter_context(shell.as_default_runtime())
+        watchers: list[RunWatcher] = [notice]
+        if not is_quiet:
+            progress = Progress(shell.screen.err)
+            stack.callback(progress.close)
+            watchers.append(progress)
+        runtime.watchers = tuple(watchers)
+        yield notice
+
+
+def _outcome(notice: _Notice, flow_name: str, execute: Callable[[], tuple[str, Any]]) -> _Outcome:
+    """Runs and says how it ended. What is refused before there is a run is raised."""
+    began = time.monotonic()
+    try:
+        run_id, result = execute()
+    except (HandrailError, KeyboardInterrupt) as error:
+        if notice.run is None:
+            raise
+        return _Outcome(
+            run_id=notice.run.run_id,
+            workflow=notice.run.workflow,
+            state=notice.state,
+            seconds=time.monotonic() - began,
+            reason=_reason(error),
+            error=error,
+        )
+    return _Outcome(run_id, flow_name, "succeeded", time.monotonic() - began, result)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, RunFailed) and error.cause is not None:
+        return f"task '{error.task_id}' failed: {one_line(error.cause)}"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else first_line(str(error))
+
+
+# Reporting
+
+
+def _report(shell: Shell, outcome: _Outcome, *, as_json: bool, is_kept: bool = True) -> None:
+    """Tells the outcome, and ends the command with its exit code."""
+    screen = shell.screen
+    error = outcome.error
+    if shell.is_debugging and error is not None:
+        screen.note(block("".join(traceback.format_exception(error))).rstrip())
+    if as_json:
+        screen.json(_as_json(outcome))
+    else:
+        screen.fields(_fields(outcome))
+    if error is None:
+        return
+    if is_kept:
+        screen.note(f"Look:      handrail show {outcome.run_id}")
+        screen.note(f"Continue:  handrail resume {outcome.run_id}")
+    raise typer.Exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+
+
+def _fields(outcome: _Outcome) -> list[tuple[str, str | Text]]:
+    from handrail.contracts.values import encode
+
+    result = short(encode(outcome.result)) if outcome.error is None else ""
+    return [
+        ("run", outcome.run_id),
+        ("state", state_text(outcome.state)),
+        ("result", result),
+        ("reason", outcome.reason or ""),
+    ]
+
+
+def _as_json(outcome: _Outcome) -> dict[str, Any]:
+    from handrail.contracts.values import encode
+
+    return {
+        "run_id": outcome.run_id,
+        "workflow": outcome.workflow,
+        "state": outcome.state,
+        "took_seconds": round(outcome.seconds, 3),
+        "result": readable(encode(outcome.result)),
+        "reason": outcome.reason,
+    }

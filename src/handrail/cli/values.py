@@ -1,0 +1,66 @@
+"""Results as the journal keeps them, made readable."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from typing import Any
+
+from handrail.cli.text import shortened, size, visible
+
+#: Beyond this a value on one line is cut (characters).
+SHORT_LENGTH = 200
+
+
+def readable(encoded: str) -> Any:
+    """An encoded value as plain JSON data: models and dataclasses are objects, tuples and sets
+    lists, times and decimals strings. What no JSON can show is named in angle brackets.
+    """
+    return _plain(json.loads(encoded))
+
+
+def short(encoded: str, length: int = SHORT_LENGTH) -> str:
+    """An encoded value on one line."""
+    text = json.dumps(readable(encoded), ensure_ascii=False)
+    return shortened(visible(text), length)
+
+
+def pretty(encoded: str) -> str:
+    """An encoded value on many lines."""
+    return json.dumps(readable(encoded), ensure_ascii=False, indent=2)
+
+
+def type_of(encoded: str) -> str | None:
+    """`module:Class` of a value that is an object of a class; none for plain data."""
+    data = json.loads(encoded)
+    return data.get("of") if isinstance(data, dict) and "!" in data else None
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, list):
+        return [_plain(item) for item in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return "NaN" if math.isnan(data) else "Infinity" if data > 0 else "-Infinity"
+    if not isinstance(data, dict):
+        return data
+    kind = data.get("!")
+    if kind is None:
+        return {key: _plain(item) for key, item in data.items()}
+    if kind in ("pickle", "bytes"):
+        length = len(base64.b64decode(data["v"]))
+        return f"<{'pickle' if kind == 'pickle' else 'bytes'}, {size(length)}>"
+    if kind == "memory":
+        return f"<{data['of']}, kept in memory only: {data['why']}>"
+    if kind == "dict":
+        return _pairs(data["v"])
+    if kind == "enum":
+        return data["v"]
+    return _plain(data["v"])
+
+
+def _pairs(pairs: list[list[Any]]) -> dict[str, Any]:
+    return {
+        key if isinstance(key, str) else json.dumps(_plain(key)): _plain(item)
+        for key, item in pairs
+    }

@@ -1,0 +1,69 @@
+"""What the journal holds: events of runs, as data.
+
+An event is a short JSON array, so that a journal stays small and any later release can read
+it. `data` holds only JSON values; what each kind puts there is written beside the kind.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+#: {"workflow", "reference", "inputs", "key", "tasks", "target", "base_ref", "watermark",
+#:  "next_watermark", "pipeline"}
+RUN_STARTED = "run.started"
+#: {"owner"}: another epoch of the run was opened.
+RUN_RESUMED = "run.resumed"
+#: {"state", "error"?, "ref"?, "result"?}: the run's epoch is over.
+RUN_FINISHED = "run.finished"
+#: {"handler", "try", "ref"?}
+TASK_STARTED = "task.started"
+#: {"error", "delay_seconds"}: this attempt failed, another is due.
+TASK_RETRIED = "task.retried"
+#: {"result", "ref"?, "published"?, "adopted"?}
+TASK_SUCCEEDED = "task.succeeded"
+#: {"error"}
+TASK_FAILED = "task.failed"
+#: {"reason"}
+TASK_SKIPPED = "task.skipped"
+
+#: States of runs, attempts and executions.
+STATES = (
+    "queued",
+    "running",
+    "waiting",
+    "succeeded",
+    "failed",
+    "crashed",
+    "cancelled",
+    "skipped",
+    "superseded",
+)
+FINAL_STATES = frozenset(STATES[3:])
+
+
+class Event(NamedTuple):
+    """One line of the journal."""
+
+    kind: str
+    #: Milliseconds since 1970, UTC.
+    at: int
+    #: Task path; empty for events of the run itself.
+    task: str = ""
+    #: Attempt id; empty where no attempt is meant.
+    attempt: str = ""
+    data: dict[str, Any] | None = None
+
+
+class StoredEvent(NamedTuple):
+    """An event with its place in the journal."""
+
+    run_id: str
+    epoch: int
+    #: Place within the run, from 0, without gaps.
+    position: int
+    event: Event
+
+    @property
+    def key(self) -> str:
+        """Idempotency key for whoever is told of this event."""
+        return f"{self.run_id}/{self.position}"

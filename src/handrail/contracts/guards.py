@@ -1,0 +1,101 @@
+"""Guardrails: what a task expects of the files before and after its body.
+
+Only declared here; `handrail.run.guards` looks at the files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from handrail.errors import TaskDefinitionError
+
+_DRIVE = re.compile(r"^[A-Za-z]:")
+
+
+class Guardrail(BaseModel):
+    """One expectation. Make it with `require_file` and its companions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["require_file", "require_dir", "require_glob", "forbid_glob"]
+    #: File, folder or pattern, relative to the workspace, with `/`.
+    path: str
+    min_count: int | None = None
+    max_count: int | None = None
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Guardrail:
+        if self.kind != "require_glob" and (self.min_count, self.max_count) != (None, None):
+            raise ValueError(f"{self.kind} takes no counts")
+        for count in (self.min_count, self.max_count):
+            if count is not None and count < 0:
+                raise ValueError("counts must not be negative")
+        if None not in (self.min_count, self.max_count) and self.min_count > self.max_count:  # type: ignore[operator]
+            raise ValueError("min_count is larger than max_count")
+        return self
+
+
+def _relative(kind: str, path: str | os.PathLike[str]) -> str:
+    text = os.fspath(path)
+    bad = (
+        not text
+        or text.startswith("/")
+        or "\\" in text
+        or "\0" in text
+        or _DRIVE.match(text)
+        or any(segment in ("", ".", "..") for segment in text.split("/"))
+    )
+    if bad:
+        raise TaskDefinitionError(
+            f"{kind}({text!r}): expected a path relative to the workspace, such as 'raw/a.csv'"
+        )
+    return text
+
+
+def _make(
+    kind: Literal["require_file", "require_dir", "require_glob", "forbid_glob"],
+    path: str | os.PathLike[str],
+    **counts: int | None,
+) -> Guardrail:
+    try:
+        return Guardrail(kind=kind, path=_relative(kind, path), **counts)
+    except ValidationError as exc:
+        raise TaskDefinitionError(f"{kind}({path!r}): {exc.errors()[0]['msg']}") from exc
+
+
+def require_file(path: str | os.PathLike[str]) -> Guardrail:
+    """Expects a file at `path`."""
+    return _make("require_file", path)
+
+
+def require_dir(path: str | os.PathLike[str]) -> Guardrail:
+    """Expects a folder at `path`."""
+    return _make("require_dir", path)
+
+
+def require_glob(
+    pattern: str | os.PathLike[str],
+    *,
+    min_count: int | None = 1,
+    max_count: int | None = None,
+) -> Guardrail:
+    """Expects at least `min_count` and at most `max_count` files that match `pattern`.
+
+    `*` and `?` stay within one path segment, `**` spans any number of them, and a trailing
+    `**` means every file below, on every Python version.
+    """
+    return _make(
+        "require_glob",
+        pattern,
+        min_count=1 if min_count is None else min_count,
+        max_count=max_count,
+    )
+
+
+def forbid_glob(pattern: str | os.PathLike[str]) -> Guardrail:
+    """Expects that no file and no folder matches `pattern` (as in `require_glob`)."""
+    return _make("forbid_glob", pattern)

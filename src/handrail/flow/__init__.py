@@ -1,0 +1,1 @@
+"""Composing: graphs of tasks, checked before anything runs."""

@@ -1,0 +1,239 @@
+"""The graph of a workflow: nodes by name, edges in order of declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from handrail.contracts.expr import Composable, ParallelGroup, Sequence
+from handrail.contracts.task import Task
+from handrail.errors import CycleError, DuplicateTaskError, UnknownTaskError
+
+GraphNode = Task | ParallelGroup
+T = TypeVar("T")
+
+
+class TaskGraph:
+    """Tasks and groups with the edges between them.
+
+    A group is a node that follows the ends of its members; what follows the group follows
+    that node.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, GraphNode] = {}
+        self._after: dict[str, dict[str, None]] = {}
+        self._before: dict[str, dict[str, None]] = {}
+        #: Names of nodes that are called otherwise here, by identity: a group that was given no
+        #: name may stand in several graphs.
+        self._called: dict[int, str] = {}
+        self._group_count = 0
+
+    # Building
+
+    def add_node(self, node: GraphNode, name: str | None = None) -> None:
+        """Adds a task or a group.
+
+        Raises:
+            DuplicateTaskError: another node has that name.
+        """
+        name = name or self.name_of(node)
+        known = self._nodes.get(name)
+        if known is node:
+            return
+        if known is not None:
+            raise DuplicateTaskError(name)
+        if name != node.name or isinstance(node, ParallelGroup):
+            self._called[id(node)] = name
+        self._nodes[name] = node
+        self._after[name] = {}
+        self._before[name] = {}
+
+    def add_edge(self, before: str, after: str) -> None:
+        """Lets `after` follow `before`; a second time changes nothing.
+
+        Raises:
+            UnknownTaskError: one of them is no node.
+        """
+        self.get_node(before)
+        self.get_node(after)
+        self._after[before][after] = None
+        self._before[after][before] = None
+
+    def remove_node(self, name: str) -> None:
+        """Removes a node with its edges."""
+        self.get_node(name)
+        for after in self._after.pop(name):
+            del self._before[after][name]
+        for before in self._before.pop(name):
+            del self._after[before][name]
+        self._called.pop(id(self._nodes.pop(name)), None)
+
+    def rename_node(self, name: str, new_name: str) -> None:
+        """Gives a node another name.
+
+        Raises:
+            DuplicateTaskError: the new name is taken.
+        """
+        if name == new_name:
+            return
+        if new_name in self._nodes:
+            raise DuplicateTaskError(new_name)
+        node = self.get_node(name)
+
+        def renamed(many: dict[str, T]) -> dict[str, T]:
+            return {new_name if key == name else key: value for key, value in many.items()}
+
+        self._nodes, self._after, self._before = (
+            renamed(self._nodes),
+            renamed(self._after),
+            renamed(self._before),
+        )
+        self._after[new_name] = renamed(self._after[new_name])
+        self._before[new_name] = renamed(self._before[new_name])
+        for after in self._after[new_name]:
+            self._before[after] = renamed(self._before[after])
+        for before in self._before[new_name]:
+            self._after[before] = renamed(self._after[before])
+        self._called[id(node)] = new_name
+
+    # Asking
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._nodes
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
+
+    def has_node(self, name: str) -> bool:
+        """Is there a node of that name?"""
+        return name in self._nodes
+
+    def get_node(self, name: str) -> GraphNode:
+        """The task or group of that name.
+
+        Raises:
+            UnknownTaskError: there is none.
+        """
+        try:
+            return self._nodes[name]
+        except KeyError:
+            raise UnknownTaskError(name, tuple(self._nodes)) from None
+
+    def name_of(self, node: GraphNode) -> str:
+        """The name that a node has here, or would have."""
+        known = self._called.get(id(node))
+        if known is not None:
+            return known
+        if isinstance(node, ParallelGroup) and not node.is_named and node.name in self._nodes:
+            return self.group_name()
+        return node.name
+
+    def group_name(self) -> str:
+        """A free name for a group."""
+        number = self._group_count + 1
+        while f"ParallelGroup_{number}" in self._nodes:
+            number += 1
+        self._group_count = number - 1
+        return f"ParallelGroup_{number}"
+
+    def has_group(self, group: ParallelGroup) -> bool:
+        """Is this very group a node?"""
+        return id(group) in self._called
+
+    def nodes(self) -> list[tuple[str, GraphNode]]:
+        """All nodes with their names, as declared."""
+        return list(self._nodes.items())
+
+    def edges(self) -> list[tuple[str, str]]:
+        """All edges, as declared."""
+        return [(before, after) for before, many in self._after.items() for after in many]
+
+    def successors(self, name: str) -> list[str]:
+        """Names of what follows a node."""
+        self.get_node(name)
+        return list(self._after[name])
+
+    def predecessors(self, name: str) -> list[str]:
+        """Names of what a node follows."""
+        self.get_node(name)
+        return list(self._before[name])
+
+    def get_start_nodes(self) -> list[str]:
+        """Nodes that follow nothing, as declared."""
+        return [name for name, before in self._before.items() if not before]
+
+    def detect_cycles(self) -> list[list[str]]:
+        """Cycles, each as the names along it: one for every edge that closes a cycle."""
+        return [path for _, _, path in self.loop_edges()]
+
+    def loop_edges(self) -> list[tuple[str, str, list[str]]]:
+        """Edges that close a cycle when walking in order of declaration, with the cycle."""
+        found: list[tuple[str, str, list[str]]] = []
+        done: set[str] = set()
+        for root in [*self.get_start_nodes(), *self._nodes]:
+            if root not in done:
+                self._walk(root, done, found)
+        return found
+
+    def _walk(self, root: str, done: set[str], found: list[tuple[str, str, list[str]]]) -> None:
+        path: dict[str, Iterator[str]] = {root: iter(self._after[root])}
+        done.add(root)
+        while path:
+            name = next(reversed(path))
+            after = next(path[name], None)
+            if after is None:
+                del path[name]
+            elif after in path:
+                names = list(path)
+                found.append((name, after, [*names[names.index(after) :], after]))
+            elif after not in done:
+                done.add(after)
+                path[after] = iter(self._after[after])
+
+    def check_acyclic(self) -> None:
+        """Raises `CycleError` with the first cycle, if there is one."""
+        for _, _, path in self.loop_edges():
+            raise CycleError(path)
+
+    # Composing
+
+    def include(self, part: Composable) -> None:
+        """Adds a part with all that is composed in it."""
+        waiting: list[Composable] = [part]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, Sequence):
+                self.connect(part.before, part.after)
+                waiting += (part.after, part.before)
+            elif isinstance(part, ParallelGroup):
+                self._include_group(part)
+                waiting += reversed(part.members)
+            elif isinstance(part, Task):
+                self.add_node(part)
+
+    def connect(self, before: Composable, after: Composable) -> None:
+        """Lets the starts of `after` follow the ends of `before`."""
+        ends, starts = list(before.ends()), list(after.starts())
+        for end in ends:
+            self._add(end)
+            for start in starts:
+                self.add_node(start)
+                self.add_edge(self.name_of(end), self.name_of(start))
+        self._add(after.rightmost if isinstance(after, Sequence) else after)
+
+    def _add(self, part: Composable) -> None:
+        if isinstance(part, ParallelGroup):
+            self.include(part)
+        elif isinstance(part, Task):
+            self.add_node(part)
+
+    def _include_group(self, group: ParallelGroup) -> None:
+        self.add_node(group)
+        for member in group.members:
+            for end in member.ends():
+                self._add(end)
+                self.add_edge(self.name_of(end), self.name_of(group))

@@ -1,0 +1,359 @@
+"""A workflow made ready to run: who waits for whom, and where each argument comes from.
+
+The plan is checked as a whole before anything runs, and holds no state of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from handrail.contracts.expr import ParallelGroup
+from handrail.contracts.task import Task
+from handrail.errors import (
+    CycleError,
+    MissingParameterError,
+    ParallelWritersError,
+    UnknownTaskError,
+    WorkflowDefinitionError,
+)
+from handrail.flow.graph import GraphNode, TaskGraph
+
+
+class Binding(NamedTuple):
+    """Where one argument comes from."""
+
+    #: Parameter of the function, or field of its params model; empty: the whole model.
+    parameter: str
+    #: "bound" (`value`), "result" (of node `node`), "field" (`parameter` of the result of one
+    #: of `nodes`), or "channel" (key `parameter`).
+    source: str
+    value: Any = None
+    node: int = -1
+    nodes: tuple[int, ...] = ()
+    required: bool = True
+
+
+class Node:
+    """One task or group in a plan."""
+
+    __slots__ = (
+        "bindings",
+        "definition",
+        "fn",
+        "group",
+        "index",
+        "is_light",
+        "loop_successors",
+        "members",
+        "name",
+        "parents",
+        "ref_source",
+        "successors",
+        "task",
+        "wait_count",
+    )
+
+    def __init__(self, index: int, name: str, node: GraphNode) -> None:
+        self.index = index
+        self.name = name
+        self.task = node if isinstance(node, Task) else None
+        self.group = node if isinstance(node, ParallelGroup) else None
+        self.definition = self.task.definition if self.task is not None else None
+        self.fn = self.task.fn if self.task is not None else None
+        #: Nodes that must be finished before; loop edges are not among them.
+        self.parents: list[int] = []
+        self.successors: list[int] = []
+        self.loop_successors: list[int] = []
+        self.wait_count = 0
+        self.bindings: tuple[Binding, ...] = ()
+        #: Ends of a group's members, with the members' names.
+        self.members: tuple[tuple[str, int], ...] = ()
+        #: Node whose files this one starts from; -1: the run's base ref.
+        self.ref_source = -1
+        definition = self.definition
+        #: May its body run between two looks at the queue? No limit to watch, no files.
+        self.is_light = definition is None or (
+            definition.handler_type == "direct"
+            and definition.workspace is None
+            and definition.timeout_seconds is None
+            and not definition.contract.is_async
+        )
+
+
+class Plan:
+    """All nodes of a run, by index and by name.
+
+    Raises:
+        WorkflowDefinitionError: or one of the classes below it, with what is wrong.
+    """
+
+    def __init__(
+        self,
+        graph: TaskGraph,
+        *,
+        start: str | None = None,
+        inputs: Collection[str] = (),
+        templates: Collection[str] = (),
+        has_workspace: bool = False,
+        name: str = "workflow",
+    ) -> None:
+        self.nodes: list[Node] = []
+        self.by_name: dict[str, Node] = {}
+        self._inputs = inputs
+        self._has_workspace = has_workspace
+        included = _reachable(graph, start) if start is not None else set(graph) - set(templates)
+        if not included:
+            raise WorkflowDefinitionError(
+                f"Workflow '{name}' has no tasks. Declare or compose them inside "
+                f"`with workflow({name!r})`."
+            )
+        for node_name, node in graph.nodes():
+            if node_name in included:
+                self._add(node_name, node)
+        self._link(graph, start)
+        self._order = self._in_order()
+        for planned in self.nodes:
+            planned.bindings = self._bindings(planned)
+        self._place_writers()
+        self.starts = [node for node in self.nodes if not node.wait_count]
+        self.sinks = [node for node in self.nodes if not node.successors]
+
+    def _add(self, name: str, node: GraphNode) -> None:
+        planned = Node(len(self.nodes), name, node)
+        self.nodes.append(planned)
+        self.by_name[name] = planned
+
+    # Edges
+
+    def _link(self, graph: TaskGraph, start: str | None) -> None:
+        loops = self._loops(graph)
+        for node in self.nodes:
+            for name in graph.successors(node.name):
+                after = self.by_name.get(name)
+                if after is None:
+                    continue
+                if (node.name, name) in loops or name == start:
+                    node.loop_successors.append(after.index)
+                else:
+                    node.successors.append(after.index)
+                    after.parents.append(node.index)
+        for node in self.nodes:
+            node.wait_count = len(node.parents)
+            if node.group is not None:
+                names = [
+                    graph.name_of(end) for member in node.group.members for end in member.ends()
+                ]
+                node.members = tuple(
+                    (name, self.by_name[name].index) for name in names if name in self.by_name
+                )
+
+    def _loops(self, graph: TaskGraph) -> set[tuple[str, str]]:
+        if not _has_cycle(graph):
+            return set()
+        found = graph.loop_edges()
+        for _, _, path in found:
+            if not any(self._bound_of(name) for name in path):
+                raise CycleError(path)
+        return {(before, after) for before, after, _ in found}
+
+    def _bound_of(self, name: str) -> int | None:
+        node = self.by_name.get(name)
+        return node.definition.max_cycles if node is not None and node.definition else None
+
+    def _in_order(self) -> list[Node]:
+        waiting = [node.wait_count for node in self.nodes]
+        order = [node for node in self.nodes if not node.wait_count]
+        for node in order:
+            for index in node.successors:
+                waiting[index] -= 1
+                if not waiting[index]:
+                    order.append(self.nodes[index])
+        return order
+
+    def ancestors(self, node: Node) -> set[int]:
+        """All nodes that are finished before `node` starts."""
+        found: set[int] = set()
+        waiting = list(node.parents)
+        while waiting:
+            index = waiting.pop()
+            if index not in found:
+                found.add(index)
+                waiting += self.nodes[index].parents
+        return found
+
+    def _direct_parents(self, node: Node) -> list[Node]:
+        """Parent tasks, those behind a group included."""
+        found: list[Node] = []
+        waiting = list(node.parents)
+        while waiting:
+            parent = self.nodes[waiting.pop(0)]
+            if parent.group is not None:
+                waiting += [index for _, index in parent.members]
+            else:
+                found.append(parent)
+        return found
+
+    # Arguments
+
+    def _bindings(self, node: Node) -> tuple[Binding, ...]:
+        definition, task = node.definition, node.task
+        if definition is None or task is None:
+            return ()
+        contract = definition.contract
+        if contract.params_model is not None:
+            return self._model_bindings(node, task, contract.params_model)
+        if not contract.parameters and not task.bound:
+            return ()
+        ancestors = _Lazily(self, node)
+        bindings = [Binding(name, "bound", value) for name, value in task.bound.items()]
+        missing = []
+        for parameter, required in contract.parameters:
+            if parameter in task.bound or not definition.resolve_keyword_args:
+                continue
+            upstream = self.by_name.get(parameter)
+            if upstream is not None and upstream.index in ancestors:
+                bindings.append(Binding(parameter, "result", node=upstream.index))
+                continue
+            if required and not self._may_come_by_channel(parameter, ancestors):
+                missing.append(parameter)
+            bindings.append(Binding(parameter, "channel", required=required))
+        if missing:
+            raise MissingParameterError(node.name, missing)
+        return tuple(bindings)
+
+    def _may_come_by_channel(self, key: str, ancestors: _Lazily) -> bool:
+        return key in self._inputs or any(
+            definition is not None and definition.inject_context
+            for definition in (self.nodes[index].definition for index in ancestors)
+        )
+
+    def _model_bindings(
+        self, node: Node, task: Task, model: type[BaseModel]
+    ) -> tuple[Binding, ...]:
+        parents = self._direct_parents(node)
+        ancestors = _Lazily(self, node)
+        if "params" in task.bound:
+            return (Binding("", "bound", task.bound["params"]),)
+        if len(parents) == 1 and _gives(parents[0], model):
+            return (Binding("", "result", node=parents[0].index),)
+        bindings, missing = [], []
+        for name, field in model.model_fields.items():
+            required = field.is_required()
+            upstream = self.by_name.get(name)
+            if name in task.bound:
+                bindings.append(Binding(name, "bound", task.bound[name]))
+            elif upstream is not None and upstream.index in ancestors:
+                bindings.append(Binding(name, "result", node=upstream.index))
+            else:
+                givers = self._givers(node, parents, name)
+                if givers:
+                    bindings.append(Binding(name, "field", nodes=givers, required=required))
+                else:
+                    if required and not self._may_come_by_channel(name, ancestors):
+                        missing.append(name)
+                    bindings.append(Binding(name, "channel", required=required))
+        if missing:
+            raise MissingParameterError(node.name, missing)
+        return tuple(bindings)
+
+    def _givers(self, node: Node, parents: list[Node], field: str) -> tuple[int, ...]:
+        """Parents whose result has, or may turn out to have, the field."""
+        sure, perhaps = [], []
+        for parent in parents:
+            assert parent.definition is not None
+            output = parent.definition.contract.output_model
+            if output is None:
+                perhaps.append(parent.index)
+            elif field in output.model_fields:
+                sure.append(parent.index)
+        if len(sure) > 1:
+            names = " and ".join(f"'{self.nodes[index].name}'" for index in sure)
+            raise WorkflowDefinitionError(
+                f"Task '{node.name}': its params field '{field}' is in the results of {names}. "
+                f"Bind it, or name the field after one of them."
+            )
+        return tuple(sure or perhaps)
+
+    # Files
+
+    def _place_writers(self) -> None:
+        with_files = [node for node in self._order if node.definition and node.definition.workspace]
+        if with_files and not self._has_workspace:
+            raise WorkflowDefinitionError(
+                f"Task '{with_files[0].name}' works on files, and its workflow has no workspace. "
+                f"Declare one: workflow(..., workspace='repository')."
+            )
+        if not with_files:
+            return
+        rank: dict[int, int] = {-1: -1}
+        last: Node | None = None
+        for node in self._order:
+            node.ref_source = max(
+                (self._leaves(self.nodes[index]) for index in node.parents),
+                key=lambda index: rank[index],
+                default=-1,
+            )
+            if node.definition is not None and node.definition.writes:
+                if last is not None and node.ref_source != last.index:
+                    raise ParallelWritersError(last.name, node.name)
+                rank[node.index] = len(rank)
+                last = node
+        self.last_writer = last
+
+    last_writer: Node | None = None
+
+    def _leaves(self, node: Node) -> int:
+        writes = node.definition is not None and node.definition.writes
+        return node.index if writes else node.ref_source
+
+
+class _Lazily:
+    """The ancestors of a node, found when first asked for."""
+
+    def __init__(self, plan: Plan, node: Node) -> None:
+        self._plan = plan
+        self._node = node
+        self._found: set[int] | None = None
+
+    def _all(self) -> set[int]:
+        if self._found is None:
+            self._found = self._plan.ancestors(self._node)
+        return self._found
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._node.parents or index in self._all()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._all())
+
+
+def _gives(parent: Node, model: type[BaseModel]) -> bool:
+    output = parent.definition.contract.output_model if parent.definition else None
+    return output is not None and issubclass(output, model)
+
+
+def _reachable(graph: TaskGraph, start: str) -> set[str]:
+    if start not in graph:
+        raise UnknownTaskError(start, tuple(graph))
+    found = {start}
+    waiting = [start]
+    while waiting:
+        for name in graph.successors(waiting.pop()):
+            if name not in found:
+                found.add(name)
+                waiting.append(name)
+    return found
+
+
+def _has_cycle(graph: TaskGraph) -> bool:
+    waiting = {name: len(graph.predecessors(name)) for name in graph}
+    ready = [name for name, count in waiting.items() if not count]
+    for name in ready:
+        for after in graph.successors(name):
+            waiting[after] -= 1
+            if not waiting[after]:
+                ready.append(after)
+    return len(ready) < len(waiting)

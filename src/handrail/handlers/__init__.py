@@ -1,0 +1,1 @@
+"""Task handlers that come with Handrail, one file each, found by name."""

@@ -1,0 +1,1 @@
+"""Around an execution: who is told of it."""

@@ -1,0 +1,1 @@
+"""Ready-made hooks, one concern each."""

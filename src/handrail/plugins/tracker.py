@@ -1,0 +1,136 @@
+"""Tells tracking of runs and attempts, from the journal's outbox.
+
+Tracking is news: it may be late, it never decides. Events carry the keys of the journal, so
+telling one twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+from handrail.contracts import event as kinds
+from handrail.contracts.event import StoredEvent
+from handrail.contracts.values import decode
+from handrail.tracking.wire import ErrorDetail, ExecutionEvent, Metrics
+
+_STATES = {
+    kinds.TASK_STARTED: "running",
+    kinds.TASK_SUCCEEDED: "succeeded",
+    kinds.TASK_FAILED: "failed",
+    kinds.TASK_RETRIED: "failed",
+}
+
+
+def executions_of(
+    events: Iterable[StoredEvent], opening: Callable[[str], dict[str, Any]]
+) -> Iterator[ExecutionEvent]:
+    """What tracking is told of the events of runs.
+
+    A run's epoch is an execution of the workflow's pipeline, an attempt one of the pipeline
+    `workflow/task`, with the epoch's as parent.
+
+    Args:
+        opening: gives the data of a run's first event.
+    """
+    for stored in events:
+        data = opening(stored.run_id)
+        if stored.event.task:
+            yield from _of_attempt(stored, data)
+        else:
+            yield from _of_run(stored, data)
+
+
+def _run_key(run_id: str, epoch: int) -> str:
+    return f"{run_id}.{epoch}"
+
+
+def _at(stored: StoredEvent) -> datetime:
+    return datetime.fromtimestamp(stored.event.at / 1000, UTC)
+
+
+def _of_run(stored: StoredEvent, opening: dict[str, Any]) -> Iterator[ExecutionEvent]:
+    event, run_id, epoch = stored.event, stored.run_id, stored.epoch
+    data = event.data or {}
+    at = _at(stored)
+    if event.kind in (kinds.RUN_STARTED, kinds.RUN_RESUMED):
+        if epoch > 1:
+            # Whatever drove the run before is gone: a resume was allowed to begin.
+            yield ExecutionEvent(
+                key=_run_key(run_id, epoch - 1), pipeline=opening["pipeline"], state="crashed",
+                at=at, ended_at=at,
+            )  # fmt: skip
+        yield ExecutionEvent(
+            key=_run_key(run_id, epoch),
+            pipeline=opening["pipeline"],
+            state="running",
+            at=at,
+            started_at=at,
+            continues_key=_run_key(run_id, epoch - 1) if epoch > 1 else None,
+            watermark=_watermark(opening["watermark"]),
+            next_watermark=_watermark(opening["next_watermark"]),
+            metadata={
+                "run": run_id,
+                "workflow": opening["workflow"],
+                "workspace": opening["target"],
+                "input_ref": opening["base_ref"],
+            },
+        )
+    elif event.kind == kinds.RUN_FINISHED:
+        reason = data.get("reason")
+        yield ExecutionEvent(
+            key=_run_key(run_id, epoch),
+            pipeline=opening["pipeline"],
+            state=data["state"],
+            at=at,
+            ended_at=at,
+            next_watermark=_watermark(opening["next_watermark"]),
+            metadata={
+                "run": run_id,
+                "workflow": opening["workflow"],
+                "workspace": opening["target"],
+                "input_ref": opening["base_ref"],
+                "output_ref": data.get("ref"),
+            },
+            error=ErrorDetail(type="RunFailed", message=reason) if reason else None,
+        )
+
+
+def _of_attempt(stored: StoredEvent, opening: dict[str, Any]) -> Iterator[ExecutionEvent]:
+    event = stored.event
+    if event.kind not in _STATES or not event.attempt:
+        return
+    data = event.data or {}
+    at = _at(stored)
+    error = data.get("error")
+    is_start = event.kind == kinds.TASK_STARTED
+    yield ExecutionEvent(
+        key=event.attempt,
+        pipeline=f"{opening['workflow']}/{event.task}",
+        pipeline_type_name="task",
+        state=_STATES[event.kind],
+        at=at,
+        started_at=at if is_start else None,
+        ended_at=None if is_start else at,
+        parent_key=_run_key(stored.run_id, stored.epoch),
+        metrics=Metrics(**data.get("metrics", {})),
+        metadata=_known(
+            handler=data.get("handler"),
+            input_ref=data.get("ref") if is_start else None,
+            output_ref=None if is_start else data.get("ref"),
+            adopted=data.get("adopted"),
+        ),
+        error=ErrorDetail(**error) if error else None,
+    )
+
+
+def _known(**values: Any) -> dict[str, Any] | None:
+    return {name: value for name, value in values.items() if value is not None} or None
+
+
+def _watermark(text: str | None) -> Any:
+    if text is None:
+        return None
+    value = decode(text)
+    return value if isinstance(value, (str, int, date)) else text

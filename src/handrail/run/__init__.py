@@ -1,0 +1,1 @@
+"""Running: one loop, one caller of user code, one place that publishes."""

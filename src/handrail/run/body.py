@@ -1,0 +1,103 @@
+"""The only caller of user code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from handrail.contracts.guards import Guardrail
+from handrail.contracts.task import TaskDefinition
+from handrail.errors import (
+    GuardrailViolation,
+    PostGuardrailViolation,
+    PreGuardrailViolation,
+    TaskInputError,
+)
+from handrail.run.guards import check_guardrails
+
+
+def run_body(
+    definition: TaskDefinition,
+    arguments: Mapping[str, Any],
+    *,
+    workspace: Path | None = None,
+    context: Any = None,
+) -> Any:
+    """Calls a task's function the way its contract says and returns its checked result.
+
+    Args:
+        arguments: by parameter; for typed tasks the fields of `params`, or `{"": params}`.
+        workspace: folder with the task's files, for tasks that have a workspace.
+        context: what `inject_context` injects.
+
+    Raises:
+        TaskInputError: the arguments or the result do not fit the contract.
+        PreGuardrailViolation: the files are not as the task needs them.
+        PostGuardrailViolation: the body left files that may not be published.
+        Exception: whatever the function raises.
+    """
+    contract = definition.contract
+    if contract.shape == "keywords":
+        if definition.inject_context:
+            value = definition.fn(context, **arguments)
+        else:
+            value = definition.fn(**arguments)
+        return asyncio.run(value) if contract.is_async else value
+    params = _params(definition, arguments)
+    if contract.shape == "params":
+        raw = definition.fn(params)
+        return _result(definition, asyncio.run(raw) if contract.is_async else raw)
+    if workspace is None or definition.workspace is None:
+        raise TaskInputError(f"Task '{definition.name}' works on files and was given none.")
+    _guard(workspace, definition.workspace.pre, "pre", PreGuardrailViolation)
+    raw = definition.fn(workspace, params)
+    result = _result(definition, asyncio.run(raw) if contract.is_async else raw)
+    _guard(workspace, definition.workspace.post, "post", PostGuardrailViolation)
+    return result
+
+
+def _guard(
+    workspace: Path, guardrails: Iterable[Guardrail], phase: str, error: type[GuardrailViolation]
+) -> None:
+    try:
+        check_guardrails(workspace, guardrails, phase)
+    except GuardrailViolation as exc:
+        raise error(str(exc)) from exc
+
+
+def _params(definition: TaskDefinition, arguments: Mapping[str, Any]) -> BaseModel:
+    model = definition.params_model
+    fields = arguments.get("", arguments)
+    if isinstance(fields, model):
+        return fields
+    try:
+        return model.model_validate(dict(fields), extra="forbid", by_alias=True, by_name=True)
+    except ValidationError as exc:
+        raise TaskInputError(
+            f"Task '{definition.name}': params do not validate: {_problems(exc)}"
+        ) from exc
+
+
+def _result(definition: TaskDefinition, raw: Any) -> BaseModel:
+    model = definition.output_model
+    if isinstance(raw, BaseModel):
+        # By field names, so that aliases and computed fields cannot make a good result bad.
+        raw = {name: getattr(raw, name) for name in type(raw).model_fields}
+    try:
+        return model.model_validate(raw, extra="forbid", by_alias=True, by_name=True)
+    except ValidationError as exc:
+        raise TaskInputError(
+            f"Task '{definition.name}': its result does not validate: {_problems(exc)}"
+        ) from exc
+
+
+def _problems(exc: ValidationError) -> str:
+    # Without the values: they may be secret.
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or exc.title}: {problem['msg']}"
+        for problem in exc.errors(include_url=False, include_input=False, include_context=False)
+    )

@@ -1,0 +1,176 @@
+"""Calls from a body on the far side back to its run on the near side.
+
+The far side has a channel and a view of the run that look like the near side's; each of their
+methods is one call over the pipe. Only the methods listed here can be called.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from handrail.contracts.attempt import Attempt
+from handrail.errors import HandlerError
+from handrail.keep.channel import Channel
+from handrail.run.crossing import dumps, loads
+from handrail.run.envelope import (
+    Reply,
+    open_reply,
+    refuse,
+    reply_with,
+)
+from handrail.run.frames import Content, read_frame, write_frame
+
+#: First part of a frame from the far side.
+CODE, CALL, REPLY = b"code", b"call", b"reply"
+
+#: What a body may call on the near side, by object.
+CALLABLE: Mapping[str, frozenset[str]] = {
+    "channel": frozenset(
+        {
+            "append", "atomic_add", "clear", "delete", "exists", "get", "keys", "prepend", "set",
+        }
+    ),
+    "execution": frozenset({"get_result"}),
+}  # fmt: skip
+
+
+class Missing(enum.Enum):
+    """Stands for "there is none" in a call, so that a default need not travel."""
+
+    MISSING = "missing"
+
+
+class Calls:
+    """The far side's way back, for the length of one attempt. Any thread may call."""
+
+    def __init__(self, commands: int, replies: int, task_id: str) -> None:
+        self._commands = commands
+        self._replies = replies
+        self._task_id = task_id
+        self._lock = threading.Lock()
+        self._is_over = False
+
+    def __call__(self, target: str, method: str, *args: Any) -> Any:
+        """Result of `target.method(*args)` on the near side.
+
+        Raises:
+            NotSerializableError: an argument cannot be sent.
+            HandlerError: the attempt has ended.
+            BaseException: what the method raised.
+        """
+        name = f"task '{self._task_id}': {target}.{method}(...)"
+        content = dumps(args, f"{name}: an argument")
+        parts = self._ask(name, [CALL, f"{target}.{method}".encode(), content])
+        return open_reply(Reply.unpack(parts), name)
+
+    def code(self) -> Content:
+        """The code of the attempt's task."""
+        return self._ask(f"task '{self._task_id}': code", [CODE])[0]
+
+    def _ask(self, name: str, parts: list[Content]) -> list[Content]:
+        with self._lock:
+            if self._is_over:
+                raise HandlerError(f"{name} was called after the attempt had ended.")
+            write_frame(self._replies, parts)
+            found = read_frame(self._commands)
+        if found is None:
+            raise HandlerError(f"{name}: the near side has gone.")
+        return found
+
+    def end(self, reply: Reply) -> None:
+        """Sends the attempt's reply. Later calls are refused."""
+        with self._lock:
+            self._is_over = True
+            write_frame(self._replies, [REPLY, *reply.pack()])
+
+
+class RemoteChannel(Channel):
+    """The run's channel, reached by calls to the near side."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of `key`, or `default`."""
+        found = self._calls("channel", "get", key, Missing.MISSING)
+        return default if found is Missing.MISSING else found
+
+    def set(self, key: str, value: Any) -> None:
+        """Sets `key`."""
+        self._calls("channel", "set", key, value)
+
+    def delete(self, key: str) -> bool:
+        """Removes `key`. False: there was none."""
+        return bool(self._calls("channel", "delete", key))
+
+    def exists(self, key: str) -> bool:
+        """Is there such a key?"""
+        return bool(self._calls("channel", "exists", key))
+
+    def __contains__(self, key: str) -> bool:
+        return self.exists(key)
+
+    def keys(self) -> list[str]:
+        """All keys."""
+        return list(self._calls("channel", "keys"))
+
+    def clear(self) -> None:
+        """Removes every key."""
+        self._calls("channel", "clear")
+
+    def append(self, key: str, value: Any) -> int:
+        """Adds to the end of a list, made if need be; returns its length."""
+        return int(self._calls("channel", "append", key, value))
+
+    def prepend(self, key: str, value: Any) -> int:
+        """Adds to the front of a list, made if need be; returns its length."""
+        return int(self._calls("channel", "prepend", key, value))
+
+    def atomic_add(self, key: str, amount: float = 1) -> Any:
+        """Adds to a number, 0 at first; returns the sum."""
+        return self._calls("channel", "atomic_add", key, amount)
+
+
+class RemoteExecution:
+    """What a body on the far side may ask of its run."""
+
+    def __init__(self, attempt: Attempt, calls: Calls) -> None:
+        self.run_id = attempt.run_id
+        self._calls = calls
+        self._channel = RemoteChannel(calls)
+
+    def get_result(self, task_id: str, default: Any = None) -> Any:
+        """The result of a task, or `default`."""
+        found = self._calls("execution", "get_result", task_id, Missing.MISSING)
+        return default if found is Missing.MISSING else found
+
+    def get_channel(self) -> Channel:
+        """The run's channel."""
+        return self._channel
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"'{name}' of the run cannot be reached from a worker process; "
+            f"get_result() and get_channel() can"
+        )
+
+
+def answer(content: Content, method: str, objects: Mapping[str, Any]) -> Reply:
+    """On the near side: what comes of a call.
+
+    Args:
+        content: the call's arguments.
+        method: `"object.method"`.
+        objects: what may be called, by name.
+    """
+    name, _, attribute = method.partition(".")
+    try:
+        if attribute not in CALLABLE.get(name, ()):
+            raise HandlerError(f"{method} cannot be called from a worker process.")
+        value = getattr(objects[name], attribute)(*loads(content))
+    except Exception as error:
+        return refuse(error)
+    return reply_with(value, f"result of {method}(...)")

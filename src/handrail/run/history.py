@@ -1,0 +1,330 @@
+"""What happened in a run, folded from its events. Pure: reads nothing, decides nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+from handrail.contracts import event as kinds
+from handrail.contracts.event import FINAL_STATES, Event, StoredEvent
+from handrail.contracts.values import storage_of
+from handrail.keep.base import RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class EpochHistory:
+    """One opening of the run: the first start or a resume. Times as in `RunHistory`."""
+
+    number: int
+    #: Process that drove it.
+    owner: str | None
+    opened_at: int
+    #: "running" until the next epoch or the record says otherwise.
+    state: str = "running"
+    finished_at: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptHistory:
+    """One try of one task. Times as in `RunHistory`."""
+
+    attempt_id: str
+    #: 1 for the first try within its epoch, or within one round of a loop.
+    try_number: int
+    epoch: int
+    #: "running", "succeeded", "failed"; "crashed" or "cancelled" if its epoch ended without it.
+    state: str
+    #: None if it was refused before it began.
+    started_at: int | None = None
+    finished_at: int | None = None
+    error: dict[str, Any] | None = None
+    input_ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskHistory:
+    """One task of the run. Times as in `RunHistory`."""
+
+    name: str
+    #: "queued", "running", "waiting" (for its next try), or how it ended.
+    state: str = "queued"
+    #: Handler type: where its bodies run.
+    handler: str | None = None
+    attempts: tuple[AttemptHistory, ...] = ()
+    #: Start of its first attempt in the last epoch that ran it.
+    started_at: int | None = None
+    finished_at: int | None = None
+    input_ref: str | None = None
+    output_ref: str | None = None
+    #: As JSON text; see `handrail.contracts.values`.
+    result: str | None = None
+    #: How the result is kept: "data", "pickle" (read on this machine only), or "memory" (gone
+    #: with its process; the task runs again on resume).
+    storage: str | None = None
+    #: Earlier attempt whose result was taken over in place of another execution of the body.
+    adopted: str | None = None
+    metrics: dict[str, int] = field(default_factory=dict)
+    #: Why it did not succeed: `{"type", "message", "traceback"}`.
+    error: dict[str, Any] | None = None
+
+    @property
+    def tries(self) -> int:
+        """How many attempts there were, over all epochs."""
+        return len(self.attempts)
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """From `started_at` to `finished_at`, waits between tries included."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RunHistory:
+    """A run with all that its events tell.
+
+    All times are milliseconds since 1970, UTC.
+    """
+
+    run_id: str
+    workflow: str
+    state: str
+    reference: str | None
+    key: str | None
+    #: As JSON text; see `handrail.contracts.values`.
+    inputs: str
+    started_at: int
+    finished_at: int | None
+    #: One line: why it did not succeed.
+    reason: str | None
+    epochs: tuple[EpochHistory, ...]
+    #: Branch that it publishes to, written `repository@branch`.
+    target: str | None
+    base_ref: str | None
+    #: Commit that it published.
+    ref: str | None
+    pipeline: str | None
+    #: The pipeline's before and after the run, as JSON text.
+    watermark: str | None
+    next_watermark: str | None
+    #: In the plan's order.
+    tasks: tuple[TaskHistory, ...]
+    #: `(task, the task that follows it)`; groups are among them.
+    edges: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, record: RunRecord, events: Iterable[StoredEvent]) -> RunHistory:
+        """Folds a run's events, in order.
+
+        `record.state` rules: with a final state nothing is left running, so hand in a record
+        that says `crashed` for a run whose process is known to be gone.
+        """
+        fold = _Fold()
+        for stored in events:
+            fold.add(stored)
+        if record.state in FINAL_STATES:
+            fold.close(record.state, record.finished_at)
+        opening = fold.opening
+        return cls(
+            run_id=record.run_id,
+            workflow=record.workflow,
+            state=record.state,
+            reference=record.reference,
+            key=record.key,
+            inputs=opening.get("inputs", "{}"),
+            started_at=record.started_at,
+            finished_at=record.finished_at,
+            reason=record.reason,
+            epochs=tuple(fold.epochs),
+            target=opening.get("target"),
+            base_ref=opening.get("base_ref"),
+            ref=fold.ref,
+            pipeline=opening.get("pipeline"),
+            watermark=opening.get("watermark"),
+            next_watermark=opening.get("next_watermark"),
+            tasks=tuple(task.history() for task in fold.tasks.values()),
+            edges=tuple((before, after) for before, after in opening.get("edges", ())),
+        )
+
+    def task(self, name: str) -> TaskHistory | None:
+        """The task of that name, if the run has it."""
+        return next((task for task in self.tasks if task.name == name), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values. Encoded ones are shown as data, pickles without their bytes."""
+        shown: dict[str, Any] = _as_json(self)
+        for name in ("inputs", "watermark", "next_watermark"):
+            shown[name] = _shown(shown[name])
+        for task, row in zip(self.tasks, shown["tasks"], strict=True):
+            row["result"] = _shown(task.result)
+            row["tries"] = task.tries
+            row["duration_seconds"] = task.duration_seconds
+        return shown
+
+
+class _Fold:
+    """Takes in events one after another."""
+
+    def __init__(self) -> None:
+        self.opening: dict[str, Any] = {}
+        self.epochs: list[EpochHistory] = []
+        self.tasks: dict[str, _Task] = {}
+        self.ref: str | None = None
+
+    def add(self, stored: StoredEvent) -> None:
+        event = stored.event
+        data = event.data or {}
+        if event.kind in (kinds.RUN_STARTED, kinds.RUN_RESUMED):
+            self._open(stored.epoch, event, data)
+        elif event.kind == kinds.RUN_FINISHED:
+            self.ref = data.get("ref")
+            self.close(data["state"], event.at, data.get("reason"))
+        elif event.task:
+            if event.task not in self.tasks:
+                self.tasks[event.task] = _Task(event.task)
+            self.tasks[event.task].add(stored.epoch, event, data)
+
+    def _open(self, epoch: int, event: Event, data: dict[str, Any]) -> None:
+        if event.kind == kinds.RUN_STARTED:
+            self.opening = data
+            handlers = data.get("handlers", {})
+            names = data.get("tasks", ())
+            self.tasks = {name: _Task(name, handlers.get(name)) for name in names}
+        else:
+            self.close("crashed", None)
+            for task in self.tasks.values():
+                task.reopen()
+        self.epochs.append(EpochHistory(epoch, data.get("owner"), event.at))
+
+    def close(self, state: str, at: int | None, reason: str | None = None) -> None:
+        """Ends the epoch that is open, if one is, and what was running in it."""
+        if not self.epochs or self.epochs[-1].state != "running":
+            return
+        epoch = self.epochs[-1]
+        self.epochs[-1] = replace(epoch, state=state, finished_at=at, reason=reason)
+        for task in self.tasks.values():
+            task.close(state, at)
+
+
+class _Task:
+    """What is known of a task so far."""
+
+    def __init__(self, name: str, handler: str | None = None) -> None:
+        self._attempts: list[AttemptHistory] = []
+        self._places: dict[str, int] = {}
+        self._known: dict[str, Any] = {"name": name, "handler": handler}
+        self._set("queued")
+
+    def history(self) -> TaskHistory:
+        return TaskHistory(attempts=tuple(self._attempts), **self._known)
+
+    def add(self, epoch: int, event: Event, data: dict[str, Any]) -> None:
+        if event.kind == kinds.TASK_STARTED:
+            self._start(epoch, event, data)
+        elif event.kind == kinds.TASK_RETRIED:
+            self._end_attempt("failed", event, data)
+            self._set("waiting", error=data.get("error"))
+        elif event.kind == kinds.TASK_SKIPPED:
+            self._set("skipped", finished_at=event.at)
+        elif event.kind == kinds.TASK_SUCCEEDED:
+            self._finish("succeeded", event, data)
+        elif event.kind == kinds.TASK_FAILED:
+            self._finish("failed", event, data)
+
+    def close(self, state: str, at: int | None) -> None:
+        """At the end of an epoch that ended in `state`."""
+        lost = "cancelled" if state == "cancelled" else "crashed"
+        if self._known["state"] == "running":
+            self._attempts = [
+                replace(attempt, state=lost, finished_at=at)
+                if attempt.state == "running"
+                else attempt
+                for attempt in self._attempts
+            ]
+            self._set(lost, finished_at=at)
+        elif self._known["state"] == "waiting":
+            self._set("failed", finished_at=self._attempts[-1].finished_at)
+        elif self._known["state"] == "queued" and state == "succeeded":
+            self._set("skipped")
+
+    def reopen(self) -> None:
+        """At the opening of another epoch: what is not done is to be done again."""
+        if self._known["state"] != "succeeded":
+            self._known = {"name": self._known["name"], "handler": self._known["handler"]}
+            self._set("queued")
+
+    def _set(self, state: str, **known: Any) -> None:
+        self._known.update(known, state=state)
+
+    def _start(self, epoch: int, event: Event, data: dict[str, Any]) -> None:
+        is_first = not self._attempts or self._attempts[-1].epoch != epoch
+        attempt = AttemptHistory(
+            attempt_id=event.attempt,
+            try_number=data.get("try", 1),
+            epoch=epoch,
+            state="running",
+            started_at=event.at,
+            input_ref=data.get("ref"),
+        )
+        self._places[event.attempt] = len(self._attempts)
+        self._attempts.append(attempt)
+        started_at = event.at if is_first else self._known.get("started_at")
+        handler = data.get("handler", self._known["handler"])
+        self._set(
+            "running",
+            handler=handler,
+            started_at=started_at,
+            finished_at=None,
+            input_ref=attempt.input_ref,
+        )
+
+    def _end_attempt(self, state: str, event: Event, data: dict[str, Any]) -> None:
+        place = self._places.get(event.attempt)
+        if place is not None:
+            self._attempts[place] = replace(
+                self._attempts[place], state=state, finished_at=event.at, error=data.get("error")
+            )
+
+    def _finish(self, state: str, event: Event, data: dict[str, Any]) -> None:
+        self._end_attempt(state, event, data)
+        result = data.get("result")
+        self._set(
+            state,
+            finished_at=event.at,
+            output_ref=data.get("ref"),
+            result=result,
+            storage=storage_of(result) if result is not None else None,
+            adopted=data.get("adopted"),
+            metrics=data.get("metrics", {}),
+            error=data.get("error"),
+        )
+
+
+# JSON
+
+
+def _as_json(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _as_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(item) for item in value]
+    return value
+
+
+def _shown(text: str | None) -> Any:
+    return None if text is None else _without_bytes(json.loads(text))
+
+
+def _without_bytes(data: Any) -> Any:
+    if isinstance(data, list):
+        return [_without_bytes(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    is_pickle = data.get("!") == "pickle"
+    return {
+        key: _without_bytes(item) for key, item in data.items() if not (is_pickle and key == "v")
+    }

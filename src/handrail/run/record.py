@@ -1,0 +1,81 @@
+"""Writes down what a run does: into the journal in groups, and to whoever watches."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from handrail.contracts.event import Event
+from handrail.keep.base import Journal
+
+#: Events wait at most so long for others to be written with them (seconds) ...
+GROUP_SECONDS = 0.02
+#: ... or until they are so many.
+GROUP_COUNT = 512
+
+
+class Recorder:
+    """Collects events of one epoch of a run.
+
+    Threads may add events; only the engine's thread flushes. Without a journal and without a
+    watcher nothing is collected.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        epoch: int,
+        journal: Journal | None,
+        watch: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.run_id = run_id
+        self.epoch = epoch
+        self._journal = journal
+        self._watch = watch
+        self._waiting: deque[Event] = deque()
+        self._flushed_at = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Does anybody want to know?"""
+        return self._journal is not None or self._watch is not None
+
+    def event(
+        self, kind: str, task: str = "", attempt: str = "", data: dict[str, Any] | None = None
+    ) -> None:
+        """Adds an event of now."""
+        event = Event(kind, time.time_ns() // 1_000_000, task, attempt, data)
+        if self._journal is not None:
+            self._waiting.append(event)
+        if self._watch is not None:
+            self._watch(event)
+
+    def flush_if_due(self) -> None:
+        """Writes what waits, if it is much or has waited long."""
+        now = time.monotonic()
+        if now - self._flushed_at > GROUP_SECONDS or len(self._waiting) >= GROUP_COUNT:
+            self.flush()
+            self._flushed_at = now
+
+    def flush(self) -> None:
+        """Writes what waits, grouped."""
+        events = self.taken()
+        if events and self._journal is not None:
+            self._journal.append(self.run_id, self.epoch, events)
+
+    def taken(self) -> list[Event]:
+        """Takes what waits, for a commit that writes it together with something else."""
+        waiting = self._waiting
+        return [waiting.popleft() for _ in range(len(waiting))]
+
+    def put_back(self, events: Sequence[Event]) -> None:
+        """Gives back what was taken and could not be written."""
+        self._waiting.extendleft(reversed(events))
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Shows watchers events that were written by somebody else's commit."""
+        if self._watch is not None:
+            for event in events:
+                self._watch(event)

@@ -1,0 +1,350 @@
+"""One epoch of a journaled run: from taking its lease to the durable end.
+
+    create or take over -> replay what is accepted -> drive -> settle
+
+The lease is renewed from a side thread. A process that loses it stops: whatever it does later
+is refused by the journal, since a later epoch makes its tokens stale.
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from handrail.contracts import event as kinds
+from handrail.contracts.event import Event
+from handrail.contracts.values import decode, encode
+from handrail.contracts.workspace import BranchName
+from handrail.errors import PublishFenceError, RunBusy, StaleAttemptError, StoreError
+from handrail.flow.graph import TaskGraph
+from handrail.flow.plan import Plan
+from handrail.keep.base import (
+    Accepted,
+    Conflict,
+    Heads,
+    Journal,
+    Lease,
+    RunRecord,
+    Settlement,
+    Watermark,
+)
+from handrail.keep.trees import Trees
+from handrail.run.context import ExecutionContext
+from handrail.run.engine import WorkflowEngine, raise_failure
+from handrail.run.failure import one_line
+from handrail.run.loop import RunLoop, RunSetting
+from handrail.run.output import AttemptOutput
+from handrail.run.record import Recorder
+from handrail.run.transaction import Folders, Transaction
+
+log = logging.getLogger("handrail.run")
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where a run keeps what must outlive it."""
+
+    journal: Journal
+    heads: Heads
+    trees: Trees
+    folders: Folders
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What is fixed when a run is created, and read back when it is resumed."""
+
+    run_id: str
+    workflow: str
+    reference: str | None
+    key: str | None
+    inputs: Mapping[str, Any]
+    start: str | None
+    max_steps: int | None
+    target: BranchName | None
+    base_ref: str | None
+    publish: str
+    pipeline: str
+    #: JSON text, as the journal keeps it.
+    watermark: str | None
+    next_watermark: str | None
+
+    @classmethod
+    def read(cls, record: RunRecord, data: Mapping[str, Any]) -> Opening:
+        """From the data of the run's first event."""
+        return cls(
+            run_id=record.run_id,
+            workflow=record.workflow,
+            reference=record.reference,
+            key=record.key,
+            inputs=decode(data["inputs"]),
+            start=data["start"],
+            max_steps=data["max_steps"],
+            target=BranchName.parse(data["target"]) if data["target"] else None,
+            base_ref=data["base_ref"],
+            publish=data["publish"],
+            pipeline=data["pipeline"],
+            watermark=data["watermark"],
+            next_watermark=data["next_watermark"],
+        )
+
+    def event_data(self, plan: Plan, owner: str) -> dict[str, Any]:
+        """Data of the run's first event."""
+        tasks = [node for node in plan.nodes if node.definition is not None]
+        return {
+            "workflow": self.workflow,
+            "reference": self.reference,
+            "key": self.key,
+            "owner": owner,
+            "inputs": encode(dict(self.inputs)),
+            "start": self.start,
+            "max_steps": self.max_steps,
+            "target": str(self.target) if self.target else None,
+            "base_ref": self.base_ref,
+            "publish": self.publish,
+            "pipeline": self.pipeline,
+            "watermark": self.watermark,
+            "next_watermark": self.next_watermark,
+            "tasks": [node.name for node in tasks],
+            "handlers": {node.name: node.definition.handler_type for node in tasks},  # type: ignore[union-attr]
+            "edges": [
+                [node.name, plan.nodes[index].name]
+                for node in plan.nodes
+                for index in node.successors
+            ],
+        }
+
+
+class Session:
+    """Drives one epoch of a run whose lease is held."""
+
+    def __init__(
+        self,
+        opening: Opening,
+        graph: TaskGraph,
+        plan: Plan,
+        lease: Lease,
+        stores: Stores,
+        engine: WorkflowEngine,
+        *,
+        lease_seconds: float,
+        max_workers: int | None = None,
+        watch: Callable[[Event], None] | None = None,
+        output: Callable[[str, str], AttemptOutput] | None = None,
+        tick: Callable[[], None] | None = None,
+    ) -> None:
+        self.opening = opening
+        self.context = ExecutionContext(
+            graph, opening.start, inputs=opening.inputs, run_id=opening.run_id
+        )
+        self._plan = plan
+        self._lease = lease
+        self._stores = stores
+        self._lease_seconds = lease_seconds
+        self._tick = tick
+        self._over = threading.Event()
+        self._recorder = Recorder(opening.run_id, lease.epoch, stores.journal, watch)
+        self._branch = self._working_branch()
+        setting = RunSetting(
+            run_id=opening.run_id,
+            workflow=opening.workflow,
+            epoch=lease.epoch,
+            key=f"{opening.workflow}#{opening.key}" if opening.key else opening.run_id,
+            max_workers=max_workers,
+            max_steps=opening.max_steps,
+            base_ref=opening.base_ref,
+            made_by={"user": _user(), "workflow": opening.workflow},
+        )
+        transaction = (
+            Transaction(stores.trees, stores.journal, stores.folders, self._branch)
+            if self._branch is not None
+            else None
+        )
+        self._loop = RunLoop(
+            plan,
+            self.context,
+            setting,
+            handler=engine.handler,
+            recorder=self._recorder,
+            journal=stores.journal,
+            transaction=transaction,
+            output=output,
+        )
+
+    def _working_branch(self) -> BranchName | None:
+        """The branch that attempts move: hidden until the run's end, or the target itself."""
+        target = self.opening.target
+        if target is None or self.opening.publish == "task":
+            return target
+        return run_branch(self.opening.run_id, target)
+
+    def run(self) -> Any:
+        """Drives the run to its end and returns its result.
+
+        Raises:
+            RunFailed: a task failed for good.
+            PublishFenceError: the branch or the watermark moved meanwhile.
+            RunBusy: another process took the run over.
+        """
+        keeper = threading.Thread(target=self._keep_lease, name="handrail-lease", daemon=True)
+        keeper.start()
+        try:
+            return self._run()
+        except StaleAttemptError as exc:
+            if not self._holds_lease():
+                self._loop.abort()
+                raise self._lost() from exc
+            raise
+        finally:
+            self._over.set()
+            keeper.join()
+
+    def _run(self) -> Any:
+        self._open_branch()
+        if self._lease.epoch > 1:
+            self._loop.replay(self._stores.journal.events(self.opening.run_id))
+        try:
+            self._loop.drive()
+        except BaseException as error:
+            self._abandon(error)
+            raise
+        if self._loop.failure is not None:
+            task_id, cause = self._loop.failure
+            self._settle("failed", f"task '{task_id}' failed: {one_line(cause)}")
+            raise_failure(self._loop, self.opening.run_id, self._next_step())
+        self._publish()
+        return self._loop.result()
+
+    def recall(self) -> Any:
+        """The result of a run that succeeded, from the journal."""
+        self._loop.replay(self._stores.journal.events(self.opening.run_id))
+        return self._loop.result()
+
+    # The branch
+
+    def _open_branch(self) -> None:
+        branch, heads = self._branch, self._stores.heads
+        if branch is None or branch == self.opening.target:
+            return
+        if heads.head(branch) is None:
+            heads.move_head(branch, None, self.opening.base_ref)
+
+    def _close_branch(self) -> None:
+        branch, heads = self._branch, self._stores.heads
+        if branch is not None and branch != self.opening.target:
+            heads.move_head(branch, heads.head(branch), None)
+
+    # The end
+
+    def _publish(self) -> None:
+        opening = self.opening
+        publishes = opening.target is not None and opening.publish == "run"
+        watermark = None
+        if opening.next_watermark is not None:
+            watermark = Watermark(opening.pipeline, opening.watermark, opening.next_watermark)
+        ref = self._loop.final_ref if publishes else None
+        reply = self._settle("succeeded", None, ref=ref, publishes=publishes, watermark=watermark)
+        if isinstance(reply, Conflict):
+            if reply.stale:
+                raise StaleAttemptError(self.opening.run_id, f"found {reply.found}")
+            error = PublishFenceError(reply.what, reply.expected, reply.found)
+            self._settle("failed", one_line(error))
+            raise error
+        self._close_branch()
+
+    def _abandon(self, error: BaseException) -> None:
+        """Ends the epoch after an error that is not a task's: an interrupt, a full disk."""
+        self._loop.abort()
+        state = "cancelled" if isinstance(error, KeyboardInterrupt) else "crashed"
+        try:
+            self._settle(state, one_line(error))
+        except (StoreError, StaleAttemptError):
+            # The store is what failed. The lease ends by itself and the run can be resumed.
+            log.warning("run %s: its end could not be written down", self.opening.run_id)
+
+    def _settle(
+        self,
+        state: str,
+        reason: str | None,
+        *,
+        ref: str | None = None,
+        publishes: bool = False,
+        watermark: Watermark | None = None,
+    ) -> Accepted | Conflict:
+        data: dict[str, Any] = {"state": state}
+        if reason is not None:
+            data["reason"] = reason
+        if ref is not None:
+            data["ref"] = ref
+        event = Event(kinds.RUN_FINISHED, time.time_ns() // 1_000_000, "", "", data)
+        waiting = self._recorder.taken()
+        reply = self._stores.journal.settle(
+            Settlement(
+                run_id=self.opening.run_id,
+                epoch=self._lease.epoch,
+                state=state,
+                events=[*waiting, event],
+                reason=reason,
+                branch=self.opening.target if publishes else None,
+                input_ref=self.opening.base_ref if publishes else None,
+                output_ref=ref if publishes else None,
+                watermark=watermark,
+            )
+        )
+        if isinstance(reply, Conflict):
+            self._recorder.put_back(waiting)
+        else:
+            self._recorder.tell([event])
+        return reply
+
+    def _next_step(self) -> str:
+        run_id = self.opening.run_id
+        return f". Look: handrail show {run_id}. When it is mended: handrail resume {run_id}"
+
+    # The lease
+
+    def _keep_lease(self) -> None:
+        ticks = 0.0
+        pause = min(1.0, self._lease_seconds / 4)
+        while not self._over.wait(pause):
+            ticks += pause
+            try:
+                if ticks >= self._lease_seconds / 4:
+                    ticks = 0.0
+                    if not self._holds_lease(renew=True):
+                        return
+                if self._tick is not None:
+                    self._tick()
+            except Exception:
+                # What the store's trouble means is decided by the engine's own calls.
+                log.warning("run %s: its lease was not renewed", self.opening.run_id, exc_info=True)
+
+    def _holds_lease(self, renew: bool = False) -> bool:
+        if renew:
+            expires_at = time.time_ns() // 1_000_000 + int(self._lease_seconds * 1000)
+            return self._stores.journal.renew(self._lease, expires_at)
+        found = self._stores.journal.lease(self.opening.run_id)
+        return found is not None and found.epoch == self._lease.epoch
+
+    def _lost(self) -> RunBusy:
+        found = self._stores.journal.lease(self.opening.run_id)
+        owner = found.owner if found is not None else "nobody"
+        left = (found.expires_at - time.time_ns() / 1_000_000) / 1000 if found is not None else 0
+        return RunBusy(self.opening.run_id, owner, left)
+
+
+def run_branch(run_id: str, target: BranchName) -> BranchName:
+    """The hidden branch that a run works on until it publishes."""
+    return BranchName(target.repository, f"~{run_id}")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no name for this user id
+        return "unknown"

@@ -1,0 +1,237 @@
+"""Settings, read once at the edge into one frozen object and handed down.
+
+Flags come before the environment (`HANDRAIL_HOME`, ...), the environment before a file, the
+file before defaults. The file is `handrail.toml`, or the table `[tool.handrail]` of
+`pyproject.toml`, in the working folder or the nearest folder above it that has one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from handrail.errors import RuntimeConfigError
+
+_PREFIX = "HANDRAIL_"
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What may differ from one installation to the next."""
+
+    #: Folder that holds everything Handrail keeps; absolute.
+    home: Path
+    #: How long a run stays its process's own after that process was last heard of.
+    lease_seconds: float = 30.0
+    #: Least severe messages that are shown: a level name of `logging`.
+    log_level: str = "INFO"
+    #: Bodies that run at the same time, per handler; none: each handler decides.
+    max_workers: int | None = None
+    #: Do standard output and logging of bodies go to the run's log?
+    capture_output: bool = True
+    #: Is tracking told of runs?
+    tracking: bool = True
+    #: Variables of the environment that look like settings and are none, sorted.
+    unknown: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    _origins: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
+
+    def origin(self, name: str) -> str:
+        """Where a value came from: "default", "flag", "environment HANDRAIL_HOME", or a file
+        with its folder, "handrail.toml (/data/songs)".
+
+        Raises:
+            RuntimeConfigError: there is no such setting.
+        """
+        if name not in _READERS:
+            raise RuntimeConfigError(f"There is no setting {name!r}.{_nearest(name)}")
+        return dict(self._origins).get(name, "default")
+
+
+def load_settings(
+    *,
+    flags: Mapping[str, Any] = _NOTHING,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """Reads the settings.
+
+    Args:
+        flags: by setting; None stands for a flag that was not given.
+        environment: the process's by default. An empty variable is one that is not set.
+        folder: the working folder; the process's by default. Relative paths in flags and in
+            the environment start here, those in a file start at the file.
+
+    Raises:
+        RuntimeConfigError: a value cannot be, a file holds an unknown setting or cannot be read.
+    """
+    environment = os.environ if environment is None else environment
+    folder = Path(os.path.abspath(folder or Path.cwd()))
+    values: dict[str, Any] = {"home": folder / ".handrail"}
+    origins: dict[str, str] = {}
+    for source in (_from_file(folder), *_from_environment(environment, folder)):
+        _take(source, values, origins)
+    given = {name: value for name, value in flags.items() if value is not None}
+    _take(_Source(_always("flag"), given, folder), values, origins)
+    return Settings(
+        **values, unknown=_unknown(environment), _origins=tuple(sorted(origins.items()))
+    )
+
+
+class _Source(NamedTuple):
+    """Values of one place."""
+
+    #: Names the place of a setting.
+    origin: Callable[[str], str]
+    values: Mapping[str, Any]
+    #: Where relative paths start.
+    folder: Path
+
+
+def _always(origin: str) -> Callable[[str], str]:
+    return lambda name: origin
+
+
+def _take(source: _Source, values: dict[str, Any], origins: dict[str, str]) -> None:
+    for name, value in source.values.items():
+        origin = source.origin(name)
+        if name not in _READERS:
+            raise RuntimeConfigError(f"Unknown setting {name!r} from {origin}.{_nearest(name)}")
+        reader = _READERS[name]
+        try:
+            values[name] = reader.read(value, source.folder)
+        except (ValueError, TypeError, OverflowError, RuntimeError) as exc:
+            raise RuntimeConfigError(
+                f"Setting '{name}' from {origin} is {value!r}; expected {reader.expected}."
+            ) from exc
+        origins[name] = origin
+
+
+# Values, from text or from TOML
+
+
+class _Reader(NamedTuple):
+    read: Callable[[Any, Path], Any]
+    expected: str
+
+
+_WORDS = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def _path(value: Any, folder: Path) -> Path:
+    text = os.fspath(value)
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise ValueError
+    return Path(os.path.abspath(folder / Path(text).expanduser()))
+
+
+def _seconds(value: Any, folder: Path) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    seconds = float(value)
+    if not 0 < seconds < math.inf:
+        raise ValueError
+    return seconds
+
+
+def _level(value: Any, folder: Path) -> str:
+    if not isinstance(value, str) or value.strip().upper() not in _LEVELS:
+        raise ValueError
+    return value.strip().upper()
+
+
+def _count(value: Any, folder: Path) -> int:
+    if isinstance(value, (bool, float)) or int(value) < 1:
+        raise ValueError
+    return int(value)
+
+
+def _switch(value: Any, folder: Path) -> bool:
+    word = str(value).strip().lower()
+    if word not in _WORDS:
+        raise ValueError
+    return _WORDS[word]
+
+
+_SWITCH = _Reader(_switch, "one of true, false, 1, 0, yes, no, on, off")
+_READERS = {
+    "home": _Reader(_path, "the path of a folder"),
+    "lease_seconds": _Reader(_seconds, "a number of seconds larger than 0, such as 30"),
+    "log_level": _Reader(_level, f"one of {', '.join(_LEVELS)}"),
+    "max_workers": _Reader(_count, "a whole number from 1"),
+    "capture_output": _SWITCH,
+    "tracking": _SWITCH,
+}
+
+
+def _nearest(name: str) -> str:
+    found = difflib.get_close_matches(name, _READERS, 1)
+    if found:
+        return f" Did you mean '{found[0]}'?"
+    return f" Known settings: {', '.join(_READERS)}."
+
+
+# The environment
+
+
+def _variable(name: str) -> str:
+    return f"{_PREFIX}{name.upper()}"
+
+
+def _from_environment(environment: Mapping[str, str], folder: Path) -> Iterator[_Source]:
+    found = {name: environment.get(_variable(name), "") for name in _READERS}
+    values = {name: text for name, text in found.items() if text.strip()}
+    yield _Source(lambda name: f"environment {_variable(name)}", values, folder)
+
+
+def _unknown(environment: Iterable[str]) -> tuple[str, ...]:
+    known = {_variable(name) for name in _READERS}
+    return tuple(sorted(n for n in environment if n.startswith(_PREFIX) and n not in known))
+
+
+# The file
+
+
+def _from_file(folder: Path) -> _Source:
+    for place in (folder, *folder.parents):
+        for name in ("handrail.toml", "pyproject.toml"):
+            file = place / name
+            values = _table(file)
+            if values is not None:
+                return _Source(_always(f"{name} ({place})"), values, place)
+    return _Source(_always(""), {}, folder)
+
+
+def _table(file: Path) -> Mapping[str, Any] | None:
+    try:
+        found = os.stat(file)
+        return _parsed(file, found.st_mtime_ns, found.st_size, found.st_ino)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise RuntimeConfigError(f"{file} cannot be read: {exc}") from exc
+
+
+@lru_cache(maxsize=8)
+def _parsed(file: Path, mtime_ns: int, size_bytes: int, inode: int) -> Mapping[str, Any] | None:
+    # Settings are loaded at every `workflow.execute()`, so an unchanged file is parsed once.
+    document = tomllib.loads(file.read_text(encoding="utf-8"))
+    if file.name == "handrail.toml":
+        return document
+    tool = document.get("tool")
+    table = tool.get("handrail") if isinstance(tool, dict) else None
+    if table is not None and not isinstance(table, dict):
+        raise RuntimeConfigError(f"{file}: tool.handrail is {table!r}; expected a table.")
+    return table

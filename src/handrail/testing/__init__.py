@@ -1,0 +1,1 @@
+"""What Handrail gives to tests of your own."""
