@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from examples.flights.tables import (
     AirportDelays,
@@ -22,11 +23,12 @@ from examples.flights.tables import (
     Delays,
     HourDelays,
     Hours,
+    frequent,
     total,
 )
 
-_DPI = 200
-_SIZE = (6.6, 4.5)
+_DPI = 220
+_SIZE = (5.7, 4.0)
 #: Where the flights begin, in degrees: John F. Kennedy, of the three airports.
 _NEW_YORK = (40.64, -73.78)
 #: The part of the map that is shown, in degrees: longitude, then latitude.
@@ -126,7 +128,7 @@ def draw_carriers(rows: Sequence[CarrierDelays], theme: Theme) -> bytes:
         )  # fmt: skip
     axes.axvline(mean, color=theme.ink, linewidth=1, linestyle=(0, (2, 3)), zorder=0.5)
     axes.text(mean, len(ranked) - 0.4, f"all flights: {mean:.0%}", color=theme.muted, ha="center")
-    axes.set_yticks(range(len(ranked)), [_short(row.name) for row in ranked])
+    axes.set_yticks(range(len(ranked)), [row.short_name for row in ranked])
     axes.set_xticks([])
     axes.margins(x=0.02, y=0.02)
     return _png(figure)
@@ -144,18 +146,20 @@ def draw_airports(rows: Sequence[AirportDelays], theme: Theme) -> bytes:
     dots = axes.scatter(
         [row.lon for row in placed],
         [row.lat for row in placed],
-        [14 + 240 * row.flights / most for row in placed],
+        [22 + 240 * row.flights / most for row in placed],
         [row.mean_minutes for row in placed],
         cmap=LinearSegmentedColormap.from_list("delay", [
             (0.0, theme.cool), (0.25, theme.heat[0]), (0.6, theme.heat[2]), (1.0, theme.heat[3]),
         ]),
         vmin=-10, vmax=30, edgecolors=theme.ink, linewidths=0.5, zorder=3,
     )  # fmt: skip
-    often = [row for row in placed if row.flights >= most / 100]
-    for place, row in enumerate(sorted(often[-5:], key=lambda row: (row.lon, row.dest))):
+    halo = [withStroke(linewidth=2.5, foreground=theme.paper)]
+    latest = sorted(frequent(placed)[-5:], key=lambda row: (row.lon, row.dest))
+    for place, row in enumerate(latest):
         axes.annotate(
-            f"{row.dest} {row.mean_minutes:+.0f}", (row.lon, row.lat), (4, 6 if place % 2 else -13),
+            f"{row.dest} {row.mean_minutes:+.0f}", (row.lon, row.lat), (5, 5 if place % 2 else -12),
             textcoords="offset points", color=theme.ink, size=9, weight="bold", zorder=4,
+            path_effects=halo,
         )  # fmt: skip
     axes.text(west + 1.2, south - 0.9, "New York", color=theme.muted, size=9)
     axes.set_xlim(*_MAP[0])
@@ -186,12 +190,6 @@ def _is_shown(row: AirportDelays) -> bool:
     if row.lat is None or row.lon is None:
         return False
     return west <= row.lon <= east and south <= row.lat <= north
-
-
-def _short(name: str) -> str:
-    for ending in (" Inc.", " Co.", " Corporation", " Airlines", " Air Lines"):
-        name = name.removesuffix(ending)
-    return name
 
 
 def _canvas(theme: Theme, grid: str | None = None) -> tuple[Any, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections import defaultdict
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -16,6 +15,7 @@ from examples.flights.tables import (
     Carriers,
     Delays,
     Hours,
+    frequent,
     total,
 )
 
@@ -46,7 +46,7 @@ def _page(
     months = sorted({row.month for row in hours.rows})
     cards = [
         _card("hours", "Delays build up through the day", _hours_text(hours), images),
-        _card("weather", "Rain and fog, and then the evening", _weather_text(hours), images),
+        _card("weather", "Rain and fog make it worse", _weather_text(hours), images),
         _card("carriers", "Who leaves late", _carriers_text(carriers), images),
         _card("airports", "Where the delay arrives", _airports_text(airports), images),
     ]
@@ -86,13 +86,12 @@ says from which files: <code>handrail workspace log flights</code>.</footer>
 
 
 def _hours_text(hours: Hours) -> str:
-    of_hour: dict[int, list[Delays]] = defaultdict(list)
-    for row in hours.rows:
-        of_hour[row.hour].append(row)
-    best, worst = _extremes((f"{hour}:00", total(rows)) for hour, rows in of_hour.items())
+    days = [total(row for row in hours.rows if row.hour == hour) for hour in range(24)]
+    ranked = sorted(frequent(days), key=_mean_minutes)
+    best, worst = ranked[0], ranked[-1]
     return (
-        f"At {best[0]} the mean departure is {_minutes(best[1])}, "
-        f"at {worst[0]} it is {_minutes(worst[1])}."
+        f"At {days.index(best)}:00 the mean departure is {_minutes(best)}, "
+        f"at {days.index(worst)}:00 it is {_minutes(worst)}."
     )
 
 
@@ -100,34 +99,31 @@ def _weather_text(hours: Hours) -> str:
     wet, dry = (total(row for row in hours.rows if row.sky == sky) for sky in ("wet", "dry"))
     return (
         f"In rain or fog the mean departure is {_minutes(wet)}, otherwise {_minutes(dry)}. "
-        f"Wet hours hold {_share(wet.flights, wet.flights + dry.flights)} of the flights."
+        f"{_share(wet.flights, wet.flights + dry.flights)} of the flights have it wet: rain or "
+        f"snow, or sight below 3 miles."
     )
 
 
 def _carriers_text(carriers: Carriers) -> str:
-    ranked = sorted(carriers.rows, key=lambda row: (row.late_share, row.carrier))
+    ranked = sorted(frequent(carriers.rows), key=lambda row: (row.late_share, row.carrier))
     best, worst = ranked[0], ranked[-1]
     return (
-        f"{escape(best.name)} is late {_share(best.late, best.flown)} of the time, "
-        f"{escape(worst.name)} {_share(worst.late, worst.flown)}."
+        f"{escape(best.short_name)} leaves late {_share(best.late, best.flown)} of the time, "
+        f"{escape(worst.short_name)} {_share(worst.late, worst.flown)}."
     )
 
 
 def _airports_text(airports: Airports) -> str:
-    best, worst = _extremes((row.name, row) for row in airports.rows)
+    ranked = sorted(frequent(airports.rows), key=_mean_minutes)
+    best, worst = ranked[0], ranked[-1]
     return (
-        f"{escape(best[0])} sees its flights {_minutes(best[1])}, "
-        f"{escape(worst[0])} {_minutes(worst[1])}. Larger dots have more flights."
+        f"{escape(best.name)} ({best.dest}): {_minutes(best)}. "
+        f"{escape(worst.name)} ({worst.dest}): {_minutes(worst)}. Larger dots have more flights."
     )
 
 
-def _extremes(named: Iterable[tuple[str, Delays]]) -> tuple[tuple[str, Delays], tuple[str, Delays]]:
-    """The smallest and the largest mean delay, of those with a thousandth of the flights."""
-    found = list(named)
-    least = sum(delays.flights for _, delays in found) / 1000
-    often = [(name, delays) for name, delays in found if delays.flown and delays.flights >= least]
-    ranked = sorted(often or found, key=lambda item: (item[1].mean_minutes, item[0]))
-    return ranked[0], ranked[-1]
+def _mean_minutes(delays: Delays) -> float:
+    return delays.mean_minutes
 
 
 def _minutes(delays: Delays) -> str:

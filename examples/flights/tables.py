@@ -5,8 +5,9 @@ Counts and sums, not means: they can be added up further and come out the same e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 from pydantic import BaseModel
@@ -33,12 +34,23 @@ class Delays(BaseModel):
         return self.late / self.flown if self.flown else 0.0
 
 
+Row = TypeVar("Row", bound=Delays)
+
+
 class CarrierDelays(Delays):
     """Departures of one airline. `seats` is its median aircraft; 0 if not known."""
 
     carrier: str
     name: str
     seats: int
+
+    @property
+    def short_name(self) -> str:
+        """The name without what kind of company it is."""
+        name = self.name
+        for ending in (" Inc.", " Co.", " Corporation", " Airlines", " Air Lines"):
+            name = name.removesuffix(ending)
+        return name
 
 
 class AirportDelays(Delays):
@@ -79,6 +91,12 @@ def total(rows: Iterable[Delays]) -> Delays:
         late=sum(row.late for row in rows),
         minutes=sum(row.minutes for row in rows),
     )
+
+
+def frequent(rows: Sequence[Row]) -> list[Row]:
+    """Those rows that hold enough of the flights to say something: one in 2,000, and one at all."""
+    least = max(total(rows).flights / 2000, 1)
+    return [row for row in rows if row.flown and row.flights >= least]
 
 
 def read_months(folder: Path) -> pd.DataFrame:

@@ -67,11 +67,12 @@ if TYPE_CHECKING:
     from handrail.errors import StoreFullError as StoreFullError
     from handrail.errors import StoreReadOnlyError as StoreReadOnlyError
     from handrail.errors import StoreVersionError as StoreVersionError
-    from handrail.errors import TrackedResultError as TrackedResultError
     from handrail.errors import TaskDefinitionError as TaskDefinitionError
     from handrail.errors import TaskFailed as TaskFailed
     from handrail.errors import TaskInputError as TaskInputError
     from handrail.errors import TaskTerminalError as TaskTerminalError
+    from handrail.errors import TrackedResultError as TrackedResultError
+    from handrail.errors import UnknownClassError as UnknownClassError
     from handrail.errors import UnknownHandlerError as UnknownHandlerError
     from handrail.errors import UnknownRefError as UnknownRefError
     from handrail.errors import UnknownTaskError as UnknownTaskError
@@ -80,8 +81,6 @@ if TYPE_CHECKING:
     from handrail.errors import WatcherError as WatcherError
     from handrail.errors import WatcherNetworkError as WatcherNetworkError
     from handrail.errors import WorkerLost as WorkerLost
-    from handrail.errors import WorkflowDefinitionError as WorkflowDefinitionError
-    from handrail.errors import as
     from handrail.flow.graph import TaskGraph as TaskGraph
     from handrail.flow.workflow import workflow as workflow
     from handrail.handlers.direct import DirectTaskHandler as DirectTaskHandler

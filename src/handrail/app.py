@@ -39,7 +39,6 @@ from handrail.plugins.tracker import executions_of
 from handrail.run.context import ExecutionContext
 from handrail.run.engine import WorkflowEngine
 from handrail.run.history import RunHistory
-
 from handrail.run.output import AttemptOutput, Capture, RunLog, sink_for
 from handrail.run.session import Opening, Session, Stores
 from handrail.settings import Settings, load_settings

@@ -15,6 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Logic = Literal["FIXED", "EXPONENTIAL_BACKOFF", "LINEAR_BACKOFF"]
 
 
+#: Longest wait where a policy sets no limit, in seconds: a year.
+_LONGEST = 365 * 86_400.0
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -27,8 +31,8 @@ class RetryRule:
         LINEAR_BACKOFF       delay_seconds * n
         EXPONENTIAL_BACKOFF  delay_seconds * backoff_factor ** (n - 1)
 
-    at most `max_delay_seconds` (0: no limit), then times a random factor from 0.5 to 1.5 with
-    `jitter`, plus up to `jitter_seconds`.
+    at most `max_delay_seconds` (0: no limit; a year is the longest), then times a random factor
+    from 0.5 to 1.5 with `jitter`, plus up to `jitter_seconds`.
     """
 
     #: Attempts after the first.
@@ -42,17 +46,20 @@ class RetryRule:
 
     def delay_before(self, retry: int, random: Callable[[], float]) -> float:
         """Seconds to wait before retry number `retry`; `random` returns 0 <= x < 1."""
-        factor = {
-            "FIXED": 1.0,
-            "LINEAR_BACKOFF": float(retry),
-            "EXPONENTIAL_BACKOFF": self.backoff_factor ** min(retry - 1, 64),
-        }[self.logic]
-        delay = self.delay_seconds * factor
-        if self.max_delay_seconds:
-            delay = min(delay, self.max_delay_seconds)
+        delay = min(self.delay_seconds * self._factor(retry), self.max_delay_seconds or _LONGEST)
         if self.jitter:
             delay *= 0.5 + random()
         return delay + self.jitter_seconds * random()
+
+    def _factor(self, retry: int) -> float:
+        if self.logic == "FIXED":
+            return 1.0
+        if self.logic == "LINEAR_BACKOFF":
+            return float(retry)
+        try:
+            return self.backoff_factor ** (retry - 1)
+        except OverflowError:
+            return _LONGEST
 
 
 #: What the engine does where a policy is silent: no retry; waits of 1, 2, 4 ... 60 seconds.

@@ -23,8 +23,8 @@ TASK_RETRIED = "task.retried"
 TASK_SUCCEEDED = "task.succeeded"
 #: {"error"}
 TASK_FAILED = "task.failed"
-#: {"reason"}
-TASK_SKIPPED = "task.skipped"
+#: {"key", "value"?}: a key of the channel was set, or deleted where there is no value.
+CHANNEL_CHANGED = "channel.changed"
 
 #: States of runs, attempts and executions.
 STATES = (

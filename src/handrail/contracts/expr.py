@@ -39,6 +39,10 @@ class Composer(Protocol):
 composing: ContextVar[Composer | None] = ContextVar("handrail_composing", default=None)
 
 
+#: What a group is called that was given no name and stands in no workflow.
+UNNAMED = "ParallelGroup"
+
+
 class Composable:
     """Something that can stand left or right of `>>` and `|`."""
 
@@ -152,7 +156,7 @@ class ParallelGroup(Composable):
 
     @property
     def name(self) -> str:
-        return self._name or "ParallelGroup"
+        return self._name or UNNAMED
 
     def set_group_name(self, name: str) -> ParallelGroup:
         """Names the group; returns it.

@@ -40,18 +40,19 @@ class Guardrail(BaseModel):
 
 
 def _relative(kind: str, path: str | os.PathLike[str]) -> str:
-    text = os.fspath(path)
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     bad = (
-        not text
+        not isinstance(text, str)
+        or not text
         or text.startswith("/")
         or "\\" in text
         or "\0" in text
         or _DRIVE.match(text)
         or any(segment in ("", ".", "..") for segment in text.split("/"))
     )
-    if bad:
+    if bad or text is None:
         raise TaskDefinitionError(
-            f"{kind}({text!r}): expected a path relative to the workspace, such as 'raw/a.csv'"
+            f"{kind}({path!r}): expected a path relative to the workspace, such as 'raw/a.csv'"
         )
     return text
 

@@ -71,6 +71,11 @@ def read_contract(
         raise TaskDefinitionError(f"Task '{name}' is a generator; return a value instead.")
     parameters = list(_signature(fn, name).parameters.values())
     if strict or _has_typed_params(fn, parameters, local_names):
+        if inject_context:
+            raise TaskDefinitionError(
+                f"Task '{name}' is typed, and a typed task takes no context. Leave out "
+                f"inject_context, or what makes it typed."
+            )
         return _typed(fn, name, parameters, workspace, local_names)
     return _keywords(fn, name, parameters, inject_context)
 

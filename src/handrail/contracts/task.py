@@ -207,6 +207,8 @@ class Task(Composable):
         """
         contract = self._definition.contract
         known = {parameter.name for parameter in contract.parameters}
+        if contract.params_model is not None:
+            known = {"params", *contract.params_model.model_fields}
         unknown = sorted(set(bound) - known)
         if unknown and not contract.open_ended:
             raise TaskInputError(
@@ -297,7 +299,9 @@ def task(first: Any = None, /, **keywords: Any) -> Any:
     if first is not None:
         if not isinstance(first, str):
             raise TaskDefinitionError(f"@task({first!r}): the id must be a string.")
-        keywords.setdefault("id", first)
+        if keywords.get("id") is not None:
+            raise TaskDefinitionError(f"@task({first!r}, id={keywords['id']!r}): say the id once.")
+        keywords["id"] = first
     local_names = sys._getframe(1).f_locals
 
     def decorate(fn: Callable[..., Any]) -> Task:
@@ -382,18 +386,29 @@ def _check_kinds(name: str, keywords: Mapping[str, Any]) -> None:
             raise TaskDefinitionError(
                 f"Task '{name}': {key} must be a {kind.__name__}, not {value!r}."
             )
-    for key, least in (("timeout", 0), ("max_retries", -1), ("max_cycles", 0)):
-        value = keywords.get(key)
-        if value is not None and (isinstance(value, bool) or not value > least):
-            raise TaskDefinitionError(
-                f"Task '{name}': {key}={value!r} must be larger than {least}."
-            )
+    _check_numbers(name, keywords)
     owner_email = keywords.get("owner_email")
     if owner_email is not None and not owner_email.strip():
         raise TaskDefinitionError(f"Task '{name}': owner_email must not be blank.")
     controls = keywords.get("controls")
     if controls is not None and controls.publish_budget and keywords.get("workspace") is None:
         raise TaskDefinitionError(f"Task '{name}': publish_budget needs a workspace.")
+
+
+def _check_numbers(name: str, keywords: Mapping[str, Any]) -> None:
+    for key, kinds, least in (
+        ("timeout", (int, float), 0),
+        ("max_retries", (int,), -1),
+        ("max_cycles", (int,), 0),
+    ):
+        value = keywords.get(key)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, kinds) or not value > least:
+            wanted = "number" if float in kinds else "whole number"
+            raise TaskDefinitionError(
+                f"Task '{name}': {key}={value!r} must be a {wanted} larger than {least}."
+            )
 
 
 def _handler_options(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeVar
 
-from handrail.contracts.expr import Composable, ParallelGroup, Sequence
+from handrail.contracts.expr import UNNAMED, Composable, ParallelGroup, Sequence
 from handrail.contracts.task import Task
 from handrail.errors import CycleError, DuplicateTaskError, UnknownTaskError
 
@@ -128,7 +128,8 @@ class TaskGraph:
         known = self._called.get(id(node))
         if known is not None:
             return known
-        if isinstance(node, ParallelGroup) and not node.is_named and node.name in self._nodes:
+        is_free = node.name != UNNAMED and node.name not in self._nodes
+        if isinstance(node, ParallelGroup) and not node.is_named and not is_free:
             return self.group_name()
         return node.name
 

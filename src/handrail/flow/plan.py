@@ -118,7 +118,11 @@ class Plan:
         for planned in self.nodes:
             planned.bindings = self._bindings(planned)
         self._place_writers()
-        self.starts = [node for node in self.nodes if not node.wait_count]
+        self.starts = [
+            node
+            for node in self.nodes
+            if (not node.wait_count if start is None else node.name == start)
+        ]
         self.sinks = [node for node in self.nodes if not node.successors]
 
     def _add(self, name: str, node: GraphNode) -> None:
@@ -186,15 +190,15 @@ class Plan:
 
     def _direct_parents(self, node: Node) -> list[Node]:
         """Parent tasks, those behind a group included."""
-        found: list[Node] = []
+        found: dict[int, Node] = {}
         waiting = list(node.parents)
-        while waiting:
-            parent = self.nodes[waiting.pop(0)]
+        for index in waiting:
+            parent = self.nodes[index]
             if parent.group is not None:
-                waiting += [index for _, index in parent.members]
+                waiting += [member for _, member in parent.members]
             else:
-                found.append(parent)
-        return found
+                found[index] = parent
+        return list(found.values())
 
     # Arguments
 
@@ -211,7 +215,11 @@ class Plan:
         bindings = [Binding(name, "bound", value) for name, value in task.bound.items()]
         missing = []
         for parameter, required in contract.parameters:
-            if parameter in task.bound or not definition.resolve_keyword_args:
+            if parameter in task.bound:
+                continue
+            if not definition.resolve_keyword_args:
+                if required:
+                    missing.append(parameter)
                 continue
             upstream = self.by_name.get(parameter)
             if upstream is not None and upstream.index in ancestors:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from handrail.errors import WorkerLost
-from handrail.handlers.worker_process import Lost, WorkerProcess
+from handrail.errors import HandlerError, WorkerLost
+from handrail.handlers.worker_process import Lost, NotStarted, WorkerProcess
 from handrail.run.context import ExecutionContext
 from handrail.run.envelope import open_reply, seal
 from handrail.run.handler import BoundTask, TaskHandler
@@ -53,6 +54,7 @@ class ProcessTaskHandler(TaskHandler):
         Raises:
             NotSerializableError: code, an argument or the result cannot cross.
             WorkerLost: the worker died or was stopped.
+            HandlerError: no worker could be started.
             BaseException: what the body raised.
         """
         attempt = task.attempt
@@ -66,6 +68,11 @@ class ProcessTaskHandler(TaskHandler):
                 f"Task '{task.task_id}': {lost}. This attempt has no result; another one gets a "
                 f"fresh worker (@task(max_retries=...)). What it printed: "
                 f"handrail logs {attempt.run_id}"
+            ) from None
+        except NotStarted as problem:
+            raise HandlerError(
+                f"Task '{task.task_id}': a worker process could not start with "
+                f"{sys.executable}. It said:\n{problem}"
             ) from None
         context.set_result(task.task_id, open_reply(reply, f"task '{task.task_id}'"))
 

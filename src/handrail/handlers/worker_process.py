@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from handrail.run.callback import CALL, CODE, answer
+from handrail.run.callback import CALL, CODE, READY, answer
 from handrail.run.crossing import PROTOCOL
 from handrail.run.envelope import Envelope, Reply, Setup, working_folder
 from handrail.run.frames import Content, read_frame, write_frame
@@ -30,11 +30,17 @@ log = logging.getLogger("handrail.handlers.process")
 #: seconds.
 _EXIT_SECONDS = 1.0
 _KILL_SECONDS = 5.0
+#: So much of what a process printed before it failed to start is told, in characters.
+_SHOWN = 2_000
 _CHUNK_BYTES = 1 << 16
 
 
 class Lost(Exception):
     """The worker process is gone; the text says how. The handler knows the task."""
+
+
+class NotStarted(Exception):
+    """The worker process ended while it was starting; the text is what it printed."""
 
 
 class WorkerProcess:
@@ -73,6 +79,7 @@ class WorkerProcess:
         self._log_from = log_from
         self._setup: Setup | None = None
         self._ending = threading.Lock()
+        self._is_ready = False
         self._was_stopped = False
         self._is_released = False
 
@@ -100,17 +107,37 @@ class WorkerProcess:
             sink: is told what the body prints and logs, while it does.
 
         Raises:
+            NotStarted: the process ended before it could take the attempt.
             Lost: the process ended before it replied.
         """
+        if not self._is_ready:
+            self._await_ready()
         self._output.begin(sink)
         try:
             parts = self._exchange(envelope, objects)
             if parts is None:
-                self._end(_EXIT_SECONDS)
-                raise Lost(self._how_it_ended())
+                raise self._lost()
             return Reply.unpack(parts)
         finally:
             self._output.finish()
+
+    def _await_ready(self) -> None:
+        printed: list[str] = []
+        self._output.begin(lambda stream, text: printed.append(text))
+        try:
+            self._is_ready = read_frame(self._replies) == [READY]
+        finally:
+            self._output.finish()
+        if self._is_ready:
+            return
+        lost = self._lost()
+        if self._was_stopped:
+            raise lost
+        raise NotStarted("".join(printed)[-_SHOWN:].strip() or str(lost))
+
+    def _lost(self) -> Lost:
+        self._end(_EXIT_SECONDS)
+        return Lost(self._how_it_ended())
 
     def _exchange(self, envelope: Envelope, objects: Mapping[str, Any]) -> list[Content] | None:
         try:

@@ -48,5 +48,5 @@ class WatcherChain:
             for watcher in self._watchers:
                 try:
                     call(watcher)
-                except Exception:
+                except BaseException:  # also one that calls sys.exit() must not silence the others
                     log.exception("run %s: watcher %r failed", self._run.run_id, watcher)

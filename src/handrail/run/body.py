@@ -74,8 +74,10 @@ def _params(definition: TaskDefinition, arguments: Mapping[str, Any]) -> BaseMod
     fields = arguments.get("", arguments)
     if isinstance(fields, model):
         return fields
+    if isinstance(fields, (Mapping, BaseModel)):
+        fields = dict(fields)
     try:
-        return model.model_validate(dict(fields), extra="forbid", by_alias=True, by_name=True)
+        return model.model_validate(fields, extra="forbid", by_alias=True, by_name=True)
     except ValidationError as exc:
         raise TaskInputError(
             f"Task '{definition.name}': params do not validate: {_problems(exc)}"
@@ -84,11 +86,13 @@ def _params(definition: TaskDefinition, arguments: Mapping[str, Any]) -> BaseMod
 
 def _result(definition: TaskDefinition, raw: Any) -> BaseModel:
     model = definition.output_model
+    by_alias = not isinstance(raw, BaseModel)
     if isinstance(raw, BaseModel):
         # By field names, so that aliases and computed fields cannot make a good result bad.
-        raw = {name: getattr(raw, name) for name in type(raw).model_fields}
+        fields = type(raw).model_fields
+        raw = {name: getattr(raw, name) for name in fields if hasattr(raw, name)}
     try:
-        return model.model_validate(raw, extra="forbid", by_alias=True, by_name=True)
+        return model.model_validate(raw, extra="forbid", by_alias=by_alias, by_name=True)
     except ValidationError as exc:
         raise TaskInputError(
             f"Task '{definition.name}': its result does not validate: {_problems(exc)}"

@@ -24,7 +24,7 @@ from handrail.run.envelope import (
 from handrail.run.frames import Content, read_frame, write_frame
 
 #: First part of a frame from the far side.
-CODE, CALL, REPLY = b"code", b"call", b"reply"
+READY, CODE, CALL, REPLY = b"ready", b"code", b"call", b"reply"
 
 #: What a body may call on the near side, by object.
 CALLABLE: Mapping[str, frozenset[str]] = {

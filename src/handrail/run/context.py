@@ -10,7 +10,7 @@ from handrail import plug
 from handrail.contracts.attempt import Attempt
 from handrail.errors import UnknownTaskError
 from handrail.flow.graph import TaskGraph
-from handrail.keep.channel import Channel
+from handrail.keep.channel import Channel, OnChange
 
 
 class ExecutionContext:
@@ -21,6 +21,7 @@ class ExecutionContext:
         start: name of the task to start at; by default all that follow nothing.
         inputs: first contents of the channel.
         run_id: id of the run; made when the run starts, if not given.
+        on_change: told of every change of the channel.
     """
 
     def __init__(
@@ -30,13 +31,14 @@ class ExecutionContext:
         *,
         inputs: Mapping[str, Any] | None = None,
         run_id: str = "",
+        on_change: OnChange | None = None,
     ) -> None:
         self.graph = graph
         self.start = start
         self.run_id = run_id
         self.inputs = dict(inputs or {})
         self.results: dict[str, Any] = {}
-        self.channel = Channel(self.inputs)
+        self.channel = Channel(self.inputs, on_change)
 
     @classmethod
     def create(cls, graph: TaskGraph, start: str | None = None, **inputs: Any) -> ExecutionContext:

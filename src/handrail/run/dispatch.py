@@ -37,7 +37,7 @@ class Inbox(Generic[Job]):
         try:
             if timeout_seconds is None:
                 return self._queue.get()
-            return self._queue.get(timeout=max(timeout_seconds, 0.0))
+            return self._queue.get(timeout=min(max(timeout_seconds, 0.0), threading.TIMEOUT_MAX))
         except Empty:
             return None
 

@@ -3,6 +3,7 @@
 Started as `python -m handrail.run.far_side COMMANDS REPLIES LIFELINE LOG`, four numbers of
 inherited pipe ends. Frames (`handrail.run.frames`) go one at a time each way:
 
+    far -> near    [b"ready"]                             once, at the start
     near -> far    [setup or b"", envelope, arguments]    run this attempt
     far -> near    [b"code"]                              the far side does not know the code
     near -> far    [code]
@@ -28,7 +29,7 @@ from typing import Any, cast
 
 from handrail.contracts.task import TaskDefinition
 from handrail.run.body import run_body
-from handrail.run.callback import Calls, RemoteExecution
+from handrail.run.callback import READY, Calls, RemoteExecution
 from handrail.run.context import ExecutionContext, TaskExecutionContext
 from handrail.run.envelope import (
     Envelope,
@@ -40,7 +41,7 @@ from handrail.run.envelope import (
     reply_with,
     working_folder,
 )
-from handrail.run.frames import read_frame
+from handrail.run.frames import read_frame, write_frame
 from handrail.run.output import RECORD_FORMAT
 
 #: Definitions that a far side remembers; it asks again for one that it has forgotten.
@@ -63,6 +64,7 @@ class FarSide:
 
     def serve(self) -> None:
         """Serves until the near side closes the pipe."""
+        write_frame(self._replies, [READY])
         while (parts := read_frame(self._commands)) is not None:
             if parts[0]:
                 self._setup = pickle.loads(parts[0])

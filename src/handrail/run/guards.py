@@ -36,10 +36,10 @@ def check_guardrails(root: Path, guardrails: Iterable[Guardrail], phase: str) ->
 def _problem(root: Path, guardrail: Guardrail) -> str | None:
     if guardrail.kind == "require_file":
         path = _inside(root, guardrail.path)
-        return None if path is not None and path.is_file() else "did not find a file"
+        return None if path is not None and os.path.isfile(path) else "did not find a file"
     if guardrail.kind == "require_dir":
         path = _inside(root, guardrail.path)
-        return None if path is not None and path.is_dir() else "did not find a directory"
+        return None if path is not None and os.path.isdir(path) else "did not find a directory"
     if guardrail.kind == "forbid_glob":
         found = sorted(_matching(root, guardrail.path, folders=True))
         return f"matched {len(found)} files: {_shown(found)}" if found else None
@@ -51,10 +51,10 @@ def _problem(root: Path, guardrail: Guardrail) -> str | None:
     return None
 
 
-def _inside(root: Path, relative: str) -> Path | None:
+def _inside(root: Path, relative: str) -> str | None:
     # A link that leads out of the workspace must not satisfy a guardrail.
-    path = (root / relative).resolve()
-    return path if path.is_relative_to(root.resolve()) else None
+    path = os.path.realpath(root / relative)
+    return path if Path(path).is_relative_to(os.path.realpath(root)) else None
 
 
 def _shown(found: list[str]) -> str:
@@ -106,11 +106,20 @@ def _segment(segment: str) -> str:
         elif char == "?":
             text += "[^/]"
         elif closing > 0:
-            inner = segment[position + 1 : closing].replace("\\", "\\\\")
-            negated = "^" + inner[1:] if inner.startswith("!") else inner
-            text += f"[{negated}]"
+            text += _choice(segment[position + 1 : closing])
             position = closing
         else:
             text += re.escape(char)
         position += 1
     return text
+
+
+def _choice(inner: str) -> str:
+    negated, chars = inner.startswith("!"), inner.removeprefix("!")
+    escaped = re.sub(r"([\\\[\]^&|~])", r"\\\1", chars)
+    expression = f"[{'^/' if negated else ''}{escaped}]"
+    try:
+        re.compile(expression)
+    except re.error:  # a range that runs backwards, such as [z-a]: nothing is in it
+        return "[^/]" if negated else r"(?!)"
+    return expression

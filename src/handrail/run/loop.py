@@ -543,18 +543,18 @@ class RunLoop:
         A result that was kept in memory only is not taken: its task runs again.
         """
         done: list[Node] = []
+        channel = dict(self.context.inputs)
         for stored in events:
             event = stored.event
-            node = self.plan.by_name.get(event.task)
-            if event.kind != kinds.TASK_SUCCEEDED or node is None or event.data is None:
-                continue
+            data = event.data or {}
             try:
-                self.context.results[node.name] = decode(event.data["result"])
+                if event.kind == kinds.CHANNEL_CHANGED:
+                    _change(channel, data)
+                elif event.kind == kinds.TASK_SUCCEEDED and event.task in self.plan.by_name:
+                    done.append(self._take_back(self.plan.by_name[event.task], data))
             except InMemoryOnly:
                 continue
-            if "ref" in event.data:
-                self._refs[node.index] = event.data["ref"]
-            done.append(node)
+        self.context.channel.restore(channel)
         finished = {node.index for node in done}
         for node in done:
             for index in node.successors:
@@ -564,6 +564,12 @@ class RunLoop:
             for node in self.plan.nodes
             if node.index not in finished and not self._waiting[node.index]
         )
+
+    def _take_back(self, node: Node, data: Mapping[str, Any]) -> Node:
+        self.context.results[node.name] = decode(data["result"])
+        if "ref" in data:
+            self._refs[node.index] = data["ref"]
+        return node
 
     # The end
 
@@ -582,7 +588,7 @@ class RunLoop:
         return self._refs.get(last.index, self.setting.base_ref) if last else self.setting.base_ref
 
 
-class _captured:  # noqa: N801 - used as a statement; a class, as it stands on the hot path
+class _captured:
     """Sends what a body prints to its attempt's log."""
 
     __slots__ = ("_sink", "_token")
@@ -607,6 +613,12 @@ class TaskFailedByResult(TaskFailed):
     def __init__(self, result: Any) -> None:
         self.result = result
         super().__init__("the task returned completed_successfully=False")
+
+
+def _change(channel: dict[str, Any], data: Mapping[str, Any]) -> None:
+    channel.pop(data["key"], None)
+    if "value" in data:
+        channel[data["key"]] = decode(data["value"])
 
 
 _METRICS = ("inserts", "updates", "soft_deletes", "total_rows")

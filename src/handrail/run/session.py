@@ -33,6 +33,7 @@ from handrail.keep.base import (
     Settlement,
     Watermark,
 )
+from handrail.keep.channel import DELETED
 from handrail.keep.trees import Trees
 from handrail.run.context import ExecutionContext
 from handrail.run.engine import WorkflowEngine, raise_failure
@@ -140,7 +141,11 @@ class Session:
     ) -> None:
         self.opening = opening
         self.context = ExecutionContext(
-            graph, opening.start, inputs=opening.inputs, run_id=opening.run_id
+            graph,
+            opening.start,
+            inputs=opening.inputs,
+            run_id=opening.run_id,
+            on_change=self._record_change,
         )
         self._plan = plan
         self._lease = lease
@@ -238,6 +243,12 @@ class Session:
         branch, heads = self._branch, self._stores.heads
         if branch is not None and branch != self.opening.target:
             heads.move_head(branch, heads.head(branch), None)
+
+    # The channel
+
+    def _record_change(self, key: str, value: Any) -> None:
+        data = {"key": key} if value is DELETED else {"key": key, "value": encode(value)}
+        self._recorder.event(kinds.CHANNEL_CHANGED, data=data)
 
     # The end
 

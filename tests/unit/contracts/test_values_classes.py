@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -45,13 +46,12 @@ VALUES = [Row(name="a"), Pair(1, Row(name="b")), Point(1, 2), Colour.RED]
 def module() -> Iterator[ModuleType]:
     """A module that this test may change."""
     made = ModuleType("module_of_values")
+    sys.modules[made.__name__] = made
     exec(
         "from dataclasses import dataclass\n\n@dataclass\nclass Song:\n    name: str\n\n"
         "class Plain:\n    pass\n",
         vars(made),
     )
-    made.Song.__module__ = made.Plain.__module__ = made.__name__
-    sys.modules[made.__name__] = made
     yield made
     del sys.modules[made.__name__]
 
@@ -112,8 +112,6 @@ def test_a_class_of_the_program_itself_is_written_as_main(
 def test_a_class_of_a_program_started_as_a_module_is_written_under_that_name(
     module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from importlib.machinery import ModuleSpec
-
     monkeypatch.setitem(sys.modules, "__main__", module)
     module.Song.__module__ = "__main__"
     module.__spec__ = ModuleSpec("charts.daily", None)

@@ -414,6 +414,20 @@ def test_a_forked_child_of_a_dead_body_does_not_keep_its_attempt_open(
         call(pool, forks)
 
 
+def test_a_worker_that_cannot_start_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    interpreter = tmp_path / "python"
+    interpreter.write_text("#!/bin/sh\necho 'no module named handrail' >&2\nexit 1\n")
+    interpreter.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    with pytest.raises(
+        HandlerError, match="could not start.*\n.*no module named handrail"
+    ) as raised:
+        call(ProcessTaskHandler(), echo, x=1)
+    assert not raised.value.retryable
+
+
 # Stopping
 
 
