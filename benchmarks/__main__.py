@@ -58,15 +58,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Measures each case in fresh processes, in turn with its peers and floors.",
         epilog="Cases: " + ", ".join(case.name for case in CASES),
     )
-    names = [case.name for case in CASES]
-    parser.add_argument(
-        "cases", nargs="*", metavar="CASE", choices=[*names, []], help="all by default"
-    )
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="all by default")
     parser.add_argument("--repeats", type=_count, default=5, help="rounds of each case (5)")
     parser.add_argument("--quick", action="store_true", help="one round, slow cases left out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round as JSON")
     parser.add_argument("--write", action="store_true", help="update the table in RESULTS.md")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    unknown = set(options.cases) - {case.name for case in CASES}
+    if unknown:
+        parser.error(f"no case is called {' or '.join(sorted(unknown))}")
+    return options
 
 
 def _count(text: str) -> int:

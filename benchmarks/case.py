@@ -92,7 +92,7 @@ def usual(work: Callable[[], Spent], times: int) -> Spent:
     return Spent(*(statistics.median(values) for values in zip(*many, strict=True)))
 
 
-def expect(found: int, count: int) -> None:
+def expect(found: object, wanted: object) -> None:
     """Stops a measurement that did not do its work."""
-    if found != count:
-        raise RuntimeError(f"{found} pieces of work were done, {count} were asked for")
+    if found != wanted:
+        raise RuntimeError(f"expected {wanted!r} when the work was done, found {found!r}")

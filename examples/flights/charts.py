@@ -98,7 +98,7 @@ def draw_hours(rows: Sequence[HourDelays], theme: Theme) -> bytes:
 
 def draw_weather(rows: Sequence[HourDelays], theme: Theme) -> bytes:
     """Mean departure delay through the day, in wet and in dry weather."""
-    figure, axes = _canvas(theme, grid="y")
+    figure, axes = _canvas(theme, has_lines=True)
     for sky, colour in (("wet", theme.warm), ("dry", theme.cool)):
         flown = {hour: _of_hour(rows, hour, sky) for hour in range(6, 23)}
         day = [hour for hour, delays in flown.items() if delays.flown]
@@ -192,7 +192,7 @@ def _is_shown(row: AirportDelays) -> bool:
     return west <= row.lon <= east and south <= row.lat <= north
 
 
-def _canvas(theme: Theme, grid: str | None = None) -> tuple[Any, Any]:
+def _canvas(theme: Theme, *, has_lines: bool = False) -> tuple[Any, Any]:
     figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
     figure.patch.set_alpha(0)
@@ -201,8 +201,8 @@ def _canvas(theme: Theme, grid: str | None = None) -> tuple[Any, Any]:
         spine.set_visible(False)
     axes.tick_params(colors=theme.muted, length=0, labelsize=9.5)
     axes.set_axisbelow(True)
-    if grid:
-        axes.grid(axis=grid, color=theme.grid)
+    if has_lines:
+        axes.grid(axis="y", color=theme.grid)
     return figure, axes
 
 

@@ -93,7 +93,7 @@ def clean(workspace: Path, params: Batch) -> Batch:
         write_table(workspace / f"clean/{month}.csv", flights)
         row_count += len(flights)
         if refused:
-            print(f"{month}: {len(refused)} lines are no flights. The first is line {refused[0]}")
+            print(f"{month}: {len(refused)} lines are no flights, such as line {refused[0]:.50}")
             write_table(workspace / f"quarantine/{month}.csv", pd.DataFrame({"line": refused}))
     return Batch(months=params.months, inserts=row_count, total_rows=row_count)
 

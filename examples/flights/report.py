@@ -20,9 +20,7 @@ from examples.flights.tables import (
 )
 
 
-def write_report(
-    folder: Path, carriers: Carriers, airports: Airports, hours: Hours
-) -> list[str]:
+def write_report(folder: Path, carriers: Carriers, airports: Airports, hours: Hours) -> list[str]:
     """Writes `index.html` and the charts into `folder`; returns the names of the files.
 
     The same tables make the same files, byte for byte.
@@ -39,9 +37,7 @@ def write_report(
     return sorted(files)
 
 
-def _page(
-    carriers: Carriers, airports: Airports, hours: Hours, images: dict[str, bytes]
-) -> str:
+def _page(carriers: Carriers, airports: Airports, hours: Hours, images: dict[str, bytes]) -> str:
     all_flights = total(carriers.rows)
     months = sorted({row.month for row in hours.rows})
     cards = [
@@ -149,7 +145,9 @@ def _figures(flights: Delays, month_count: int) -> str:
         (f"{flights.mean_minutes:.0f} min", "mean delay at departure"),
         (_share(cancelled, flights.flights), f"cancelled, {cancelled:,} in all"),
     ]
-    return "".join(f"<div><strong>{value}</strong><span>{what}</span></div>" for value, what in shown)
+    return "".join(
+        f"<div><strong>{value}</strong><span>{what}</span></div>" for value, what in shown
+    )
 
 
 def _card(name: str, title: str, text: str, images: dict[str, bytes]) -> str:

@@ -73,4 +73,4 @@ def _problems(table: pd.DataFrame, month: str) -> dict[int, str]:
     }
     year, number = month.split("-")
     elsewhere = (table["year"] != year) | (table["month"] != str(int(number)))
-    return {row: f"not a flight of {month}" for row in table.index[elsewhere]} | found
+    return dict.fromkeys(table.index[elsewhere], f"not a flight of {month}") | found

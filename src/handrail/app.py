@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -45,6 +46,9 @@ from handrail.settings import Settings, load_settings
 from handrail.tracking.store import SqliteTrackingStore
 
 log = logging.getLogger("handrail")
+
+#: Epochs that this process drives at this moment: run and number.
+_driven: set[tuple[str, int]] = set()
 
 #: Name under which this engine delivers to tracking.
 PRODUCER = "journal"
@@ -293,7 +297,7 @@ class Runtime:
 
     def _take_over(self, record: RunRecord) -> Lease:
         before = self.journal.lease(record.run_id)
-        if before is not None and not _is_over(before):
+        if before is not None and not self._is_over(before):
             raise RunBusy(record.run_id, before.owner, (before.expires_at - _now()) / 1000)
         after = self._new_lease(record.run_id, record.epoch + 1)
         event = Event(kinds.RUN_RESUMED, _now(), "", "", {"owner": after.owner})
@@ -318,32 +322,45 @@ class Runtime:
         max_workers: int | None,
         progress: bool | None,
     ) -> tuple[Any, ExecutionContext]:
+        _driven.add((opening.run_id, lease.epoch))
+        try:
+            return self._drive(flow, plan, opening, lease, engine, max_workers, progress)
+        finally:
+            _driven.discard((opening.run_id, lease.epoch))
+            self.tell()
+
+    def _drive(
+        self,
+        flow: workflow,
+        plan: Plan,
+        opening: Opening,
+        lease: Lease,
+        engine: WorkflowEngine,
+        max_workers: int | None,
+        progress: bool | None,
+    ) -> tuple[Any, ExecutionContext]:
         self.folders.sweep(alive=self.is_alive)
         finished = self._finished(opening.run_id) if lease.epoch > 1 else ()
-        run_log = RunLog(self.home.run_folder(opening.run_id) / "log.jsonl")
-        try:
-            with (
-                self._watched(flow, plan, opening.run_id, lease.epoch, finished, progress) as watch,
-                Capture() if self.settings.capture_output else nullcontext(),
-            ):
+        with (
+            RunLog(self.home.run_folder(opening.run_id) / "log.jsonl") as run_log,
+            self._watched(flow, plan, opening.run_id, lease.epoch, finished, progress) as watch,
+            Capture() if self.settings.capture_output else nullcontext(),
+        ):
 
-                def output(task_id: str, attempt_id: str) -> AttemptOutput:
-                    return sink_for(run_log, task_id, attempt_id)
+            def output(task_id: str, attempt_id: str) -> AttemptOutput:
+                return sink_for(run_log, task_id, attempt_id)
 
-                session = self._make_session(
-                    flow,
-                    plan,
-                    opening,
-                    lease,
-                    engine,
-                    max_workers,
-                    watch.event if watch is not None else None,
-                    output if self.settings.capture_output else None,
-                )
-                return session.run(), session.context
-        finally:
-            run_log.close()
-            self.tell()
+            session = self._make_session(
+                flow,
+                plan,
+                opening,
+                lease,
+                engine,
+                max_workers,
+                watch.event if watch is not None else None,
+                output if self.settings.capture_output else None,
+            )
+            return session.run(), session.context
 
     def _make_session(
         self,
@@ -428,11 +445,21 @@ class Runtime:
     def is_alive(self, run_id: str) -> bool:
         """Does a process hold the run?"""
         lease = self.journal.lease(run_id)
-        return lease is not None and not _is_over(lease)
+        return lease is not None and not self._is_over(lease)
+
+    def _is_over(self, lease: Lease) -> bool:
+        if lease.expires_at < _now():
+            return True
+        if lease.owner == str(Owner.current()):
+            # Ours: held only while one of our sessions drives it. An error of the store may
+            # have ended that session before it could give the lease back.
+            return (lease.run_id, lease.epoch) not in _driven
+        return process_is_gone(Owner.parse(lease.owner)) is True
 
     def history(self, run_id: str) -> RunHistory:
         """What happened in a run."""
         record = self.journal.run(run_id)
+        record = replace(record, state=self.state_of(record))
         return RunHistory.of(record, self.journal.events(record.run_id))
 
     def unfinished(self) -> list[RunRecord]:
@@ -471,8 +498,9 @@ class Runtime:
                     return
                 told = list(executions_of(events, self._opening_data))
                 cursor = self.tracking.ingest(PRODUCER, after, told).cursor
-        except Exception:
-            log.warning("tracking is behind; the next run or command catches up", exc_info=True)
+        except Exception as error:
+            log.warning("tracking is behind; the next run or command catches up: %s", error)
+            log.debug("why tracking is behind", exc_info=True)
         finally:
             self._pumping.release()
 
@@ -490,10 +518,6 @@ def plan_of(flow: workflow, start: str | None, inputs: Mapping[str, Any]) -> Pla
         has_workspace=flow.workspace is not None,
         name=flow.name,
     )
-
-
-def _is_over(lease: Lease) -> bool:
-    return lease.expires_at < _now() or process_is_gone(Owner.parse(lease.owner)) is True
 
 
 def _now() -> int:

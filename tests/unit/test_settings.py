@@ -137,7 +137,7 @@ def test_a_bad_value_is_refused_with_its_origin_and_what_is_expected(
     variable = f"HANDRAIL_{name.upper()}"
 
     with pytest.raises(RuntimeConfigError) as caught:
-        load(tmp_path, **{variable: value})
+        load_settings(environment={variable: value}, folder=tmp_path)
 
     assert str(caught.value).startswith(
         f"Setting '{name}' from environment {variable} is {value!r}; expected {expected}"

@@ -19,7 +19,6 @@ _STATES = {
     kinds.TASK_RETRIED: "waiting",
     kinds.TASK_SUCCEEDED: "succeeded",
     kinds.TASK_FAILED: "failed",
-    kinds.TASK_SKIPPED: "skipped",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,17 @@ from handrail.cli.text import MARKS, STYLES, block
 if TYPE_CHECKING:
     from handrail.flow.workflow import workflow
 
+_WORST_FIRST = (
+    "failed",
+    "crashed",
+    "cancelled",
+    "running",
+    "waiting",
+    "queued",
+    "skipped",
+    "superseded",
+    "succeeded",
+)
 #: Where the mark of a state stands in a line of the picture.
 _MARK_COLUMN = 5
 
@@ -25,7 +37,7 @@ def add_to(application: typer.Typer) -> None:
 
 def graph(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(metavar="MODULE[:WORKFLOW] | RUN")],
+    what: Annotated[str, typer.Argument(metavar="WORKFLOW|RUN")],
     form: Annotated[
         str, typer.Option("--format", metavar="text|mermaid", help="How it is drawn.")
     ] = "text",
@@ -61,7 +73,20 @@ def _of_run(shell: Shell, run_id: str) -> tuple[workflow, dict[str, str]]:
     runtime = shell.kept()
     run = history_of(runtime, run_id)
     flow = runtime.workflow_of(runtime.journal.run(run.run_id))
-    return flow, {task.name: task.state for task in run.tasks}
+    states = {task.name: task.state for task in run.tasks}
+    return flow, _with_groups(flow, states)
+
+
+def _with_groups(flow: workflow, states: dict[str, str]) -> dict[str, str]:
+    """A group is in the state of the worst of the tasks that it waits for."""
+    from handrail.flow.draw import levels
+
+    states = dict(states)
+    for name in chain.from_iterable(levels(flow.graph)):
+        awaited = [states.get(before, "queued") for before in flow.graph.predecessors(name)]
+        if name not in states and awaited:
+            states[name] = min(awaited, key=_WORST_FIRST.index)
+    return states
 
 
 def _show(screen: Screen, picture: str, has_states: bool) -> None:

@@ -26,12 +26,14 @@ def add_to(application: typer.Typer) -> None:
 def logs(
     context: typer.Context,
     run_id: Annotated[str, typer.Argument(metavar="RUN")],
-    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="Only of this task.")] = None,
+    task: Annotated[str | None, typer.Argument(metavar="TASK", help="Only of this task.")] = None,
     is_following: Annotated[
         bool, typer.Option("--follow", "-f", help="Wait for more until the run is over.")
     ] = False,
 ) -> None:
-    """Show what the tasks of a run printed and logged: `time task | text`.
+    """Show what the tasks of a run printed and logged.
+
+    Each line is: time task | text
 
     \b
     handrail logs 06dx3k8c

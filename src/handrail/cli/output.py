@@ -74,8 +74,18 @@ class Screen:
                 shown = Text(block(value)) if isinstance(value, str) else value
                 self.say(Text(f"{name:<{width}}  ", "dim").append_text(shown))
 
+    def state(self, state: str) -> Text:
+        """A state as shown on standard output."""
+        mark = f"{MARKS.get(state, '?')} " if self.is_terminal else ""
+        return Text(f"{mark}{state}", STYLES.get(state, ""))
+
     def table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-        """Rows under a heading. Cells are text as it comes; they are made visible here."""
+        """Rows under a heading. Cells are text as it comes; they are made visible here.
+
+        In a terminal, columns that are empty in every row are left out.
+        """
+        if self.is_terminal:
+            columns, rows = _filled(columns, rows)
         shown = [[visible(cell) for cell in row] for row in rows]
         if self.is_terminal:
             shown = [
@@ -88,11 +98,6 @@ class Screen:
         self.say(Text(_GAP.join(heading).rstrip(), "dim"))
         for row, whole in zip(shown, rows, strict=True):
             self.say(_line(columns, row, whole, widths))
-
-
-def state_text(state: str) -> Text:
-    """A state with its mark and colour."""
-    return Text(f"{MARKS.get(state, '?')} {state}", STYLES.get(state, ""))
 
 
 def _console(file: Any, colour: bool) -> Console:
@@ -108,6 +113,14 @@ def _print(console: Console, text: str | Text) -> None:
     else:
         plain = text.plain if isinstance(text, Text) else text
         console.file.write(f"{plain}\n")
+
+
+def _filled(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]]
+) -> tuple[list[Column], list[list[str]]]:
+    """Without the columns that say nothing in any row."""
+    kept = [index for index in range(len(columns)) if any(row[index] for row in rows)]
+    return [columns[index] for index in kept], [[row[index] for index in kept] for row in rows]
 
 
 def _marked(column: Column, cell: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from handrail.cli.output import state_text
+from handrail.cli.output import Screen
 from handrail.cli.shell import Shell, shell_of
 from handrail.cli.text import block, first_line, moment
 from handrail.cli.values import readable, short
@@ -48,8 +48,8 @@ def run(
     workflow: Annotated[
         str,
         typer.Argument(
-            metavar="MODULE[:WORKFLOW]",
-            help="package.module or file.py; the name may be left out if there is only one.",
+            metavar="WORKFLOW",
+            help="package.module:name or file.py:name; the only one needs no name.",
         ),
     ],
     inputs: Annotated[
@@ -63,7 +63,8 @@ def run(
         typer.Option("--inputs", metavar="FILE.json", help="Inputs as a JSON object; - reads it."),
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="Start key: the same key runs once and is continued.")
+        str | None,
+        typer.Option(metavar="KEY", help="Start key: the same key runs once and is continued."),
     ] = None,
     start: Annotated[str | None, typer.Option(metavar="TASK", help="Task to start at.")] = None,
     max_workers: MaxWorkers = None,
@@ -105,7 +106,7 @@ def run(
 def resume(
     context: typer.Context,
     run_id: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="By default the newest that can be.")
+        str | None, typer.Argument(metavar="RUN", help="By default the newest that can be.")
     ] = None,
     workflow: Annotated[
         str | None,
@@ -136,9 +137,7 @@ def resume(
         flow = load_workflow(workflow) if workflow is not None else None
 
         def execute() -> tuple[str, Any]:
-            return record.run_id, shell.runtime.resume(
-                record.run_id, flow, max_workers=max_workers
-            )
+            return record.run_id, shell.runtime.resume(record.run_id, flow, max_workers=max_workers)
 
         outcome = _outcome(notice, record.workflow, execute)
     _report(shell, outcome, as_json=as_json)
@@ -284,7 +283,7 @@ def _report(shell: Shell, outcome: _Outcome, *, as_json: bool, is_kept: bool = T
     if as_json:
         screen.json(_as_json(outcome))
     else:
-        screen.fields(_fields(outcome))
+        screen.fields(_fields(screen, outcome))
     if error is None:
         return
     if is_kept:
@@ -293,13 +292,13 @@ def _report(shell: Shell, outcome: _Outcome, *, as_json: bool, is_kept: bool = T
     raise typer.Exit(130 if isinstance(error, KeyboardInterrupt) else 1)
 
 
-def _fields(outcome: _Outcome) -> list[tuple[str, str | Text]]:
+def _fields(screen: Screen, outcome: _Outcome) -> list[tuple[str, str | Text]]:
     from handrail.contracts.values import encode
 
     result = short(encode(outcome.result)) if outcome.error is None else ""
     return [
         ("run", outcome.run_id),
-        ("state", state_text(outcome.state)),
+        ("state", screen.state(outcome.state)),
         ("result", result),
         ("reason", outcome.reason or ""),
     ]

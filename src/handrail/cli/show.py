@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from handrail.cli.output import Column, Screen, state_text
+from handrail.cli.output import Column, Screen
 from handrail.cli.runs import with_state
 from handrail.cli.shell import shell_of
 from handrail.cli.text import block, counted, duration, first_line, moment, took, visible
@@ -54,7 +53,9 @@ def add_to(application: typer.Typer) -> None:
 
 def show(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(metavar="RUN[/TASK]", help="A run, or a task of it.")],
+    what: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run, or RUN/TASK for one of its tasks.")
+    ],
     is_all: Annotated[bool, typer.Option("--all", help="Every task, however many.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
@@ -100,7 +101,7 @@ def _task(run: RunHistory, name: str) -> TaskHistory:
 
 
 def _show_run(screen: Screen, run: RunHistory, most: int | None) -> None:
-    screen.fields(_run_fields(run))
+    screen.fields(_run_fields(screen, run))
     screen.say()
     _show_tasks(screen, run, most)
     lines = timeline(run, screen.out.width, _now()) if screen.is_terminal else []
@@ -114,11 +115,11 @@ def _show_run(screen: Screen, run: RunHistory, most: int | None) -> None:
     _show_next(screen, run)
 
 
-def _run_fields(run: RunHistory) -> list[tuple[str, str | Text]]:
+def _run_fields(screen: Screen, run: RunHistory) -> list[tuple[str, str | Text]]:
     return [
         ("run", Text(run.run_id, "bold")),
         ("workflow", _workflow_text(run)),
-        ("state", state_text(run.state)),
+        ("state", screen.state(run.state)),
         ("started", moment(run.started_at)),
         ("took", _took(run)),
         ("epochs", _epochs_text(run)),
@@ -251,7 +252,7 @@ def _show_task(screen: Screen, run: RunHistory, task: TaskHistory) -> None:
         [
             ("task", Text(visible(task.name), "bold")),
             ("run", run.run_id),
-            ("state", state_text(task.state)),
+            ("state", screen.state(task.state)),
             ("handler", task.handler or ""),
             ("started", moment(task.started_at)),
             ("took", _task_took(task)),

@@ -69,12 +69,14 @@ class WorkerProcess:
             _close(*theirs)
         assert self._process.stdout is not None
         assert self._process.stderr is not None
+        self._printed: list[str] = []
         self._output = _Output(
             {
                 self._process.stdout.fileno(): "stdout",
                 self._process.stderr.fileno(): "stderr",
                 log_from: "log",
-            }
+            },
+            lambda stream, text: self._printed.append(text),
         )
         self._log_from = log_from
         self._setup: Setup | None = None
@@ -122,8 +124,6 @@ class WorkerProcess:
             self._output.finish()
 
     def _await_ready(self) -> None:
-        printed: list[str] = []
-        self._output.begin(lambda stream, text: printed.append(text))
         try:
             self._is_ready = read_frame(self._replies) == [READY]
         finally:
@@ -133,7 +133,7 @@ class WorkerProcess:
         lost = self._lost()
         if self._was_stopped:
             raise lost
-        raise NotStarted("".join(printed)[-_SHOWN:].strip() or str(lost))
+        raise NotStarted("".join(self._printed)[-_SHOWN:].strip() or str(lost))
 
     def _lost(self) -> Lost:
         self._end(_EXIT_SECONDS)
@@ -236,12 +236,13 @@ class _Output:
 
     Args:
         streams: name of the stream by file descriptor.
+        sink: is told of what comes before the first attempt.
     """
 
-    def __init__(self, streams: Mapping[int, str]) -> None:
+    def __init__(self, streams: Mapping[int, str], sink: OutputSink) -> None:
         self._streams = dict(streams)
         self._lock = threading.Lock()
-        self._sink: OutputSink | None = None
+        self._sink: OutputSink | None = sink
         self._decoders = {fd: _decoder() for fd in streams}
         self._wake_from, self._wake_to = os.pipe()
         for fd in streams:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -101,7 +102,7 @@ class Database:
         try:
             return self._open_for_writing()
         except (OSError, sqlite3.Error) as error:
-            if not is_read_only(error) or not self._has_content():
+            if not self._is_closed_to_us(error) or not self._has_content():
                 raise
             try:
                 return self._open_for_reading()
@@ -145,6 +146,18 @@ class Database:
             cached_statements=128,
         )
 
+    def _is_closed_to_us(self, error: OSError | sqlite3.Error) -> bool:
+        """Does `error` come from a folder or file that may only be read?"""
+        if is_read_only(error):
+            return True
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CANTOPEN:
+            return False
+        try:  # SQLite does not say why it could not make its helper files, so one is made
+            tempfile.TemporaryFile(dir=self.path.parent).close()
+        except OSError as reason:
+            return is_read_only(reason)
+        return False
+
     def _has_content(self) -> bool:
         try:
             return self.path.stat().st_size > 0
@@ -157,6 +170,7 @@ class Database:
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             if not self._check_version(version):  # another process may have been faster
+                self._check_empty()
                 for statement in schema:
                     self.connection.execute(statement)
                 self.connection.execute(f"PRAGMA user_version = {version}")
@@ -170,12 +184,14 @@ class Database:
         found = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
         if found > known:
             raise StoreVersionError(str(self.path), found, known)
-        if found == 0 and self.connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        return found == known
+
+    def _check_empty(self) -> None:
+        if self.connection.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise StoreCorruptError(
                 f"{self.path} is a database of another program. Move it away, "
                 f"or set HANDRAIL_HOME to a folder of Handrail's own."
             )
-        return found == known
 
 
 def _while_busy(act: Callable[[], object]) -> None:

@@ -66,7 +66,7 @@ def is_read_only(error: OSError | sqlite3.Error) -> bool:
     """Does `error` mean that nothing may be written there?"""
     if isinstance(error, OSError):
         return error.errno in _READ_ONLY
-    return _primary_code(error) in _SQLITE_READ_ONLY | {sqlite3.SQLITE_CANTOPEN}
+    return _primary_code(error) in _SQLITE_READ_ONLY
 
 
 def _of_system(error: OSError, path: Path) -> StoreError:

@@ -30,59 +30,7 @@ from handrail.keep.base import (
     Watermark,
 )
 from handrail.keep.database import Database
-
-VERSION = 1
-
-_SCHEMA = (
-    # `moves_seen`: the last head move when the run was created.
-    """CREATE TABLE runs (
-        run_id TEXT PRIMARY KEY, workflow TEXT NOT NULL, reference TEXT, key TEXT,
-        state TEXT NOT NULL, epoch INTEGER NOT NULL, started_at INTEGER NOT NULL,
-        finished_at INTEGER, reason TEXT, lease_owner TEXT, lease_expires_at INTEGER,
-        moves_seen INTEGER NOT NULL
-    ) WITHOUT ROWID""",
-    "CREATE UNIQUE INDEX runs_by_key ON runs (workflow, key) WHERE key IS NOT NULL",
-    "CREATE INDEX runs_by_time ON runs (started_at, run_id)",
-    # Writers follow one another, so `chunk_id` is the order of commit: the outbox's cursor.
-    # `events` is a JSON array of events; the first has index `first` in its run.
-    """CREATE TABLE events (
-        chunk_id INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL,
-        epoch INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
-        events TEXT NOT NULL
-    )""",
-    "CREATE UNIQUE INDEX events_by_run ON events (run_id, first, count)",
-    # The current token of each piece of work, and the last head move when it was taken.
-    """CREATE TABLE attempts (
-        run_id TEXT NOT NULL, logical_key TEXT NOT NULL, epoch INTEGER NOT NULL,
-        sequence INTEGER NOT NULL, moves_seen INTEGER NOT NULL,
-        PRIMARY KEY (run_id, logical_key)
-    ) WITHOUT ROWID""",
-    """CREATE TABLE ledger (
-        ledger_id INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL,
-        logical_key TEXT NOT NULL, task_id TEXT NOT NULL, attempt_id TEXT NOT NULL,
-        epoch INTEGER NOT NULL, sequence INTEGER NOT NULL, result TEXT NOT NULL,
-        repository TEXT, branch TEXT, input_ref TEXT, output_ref TEXT,
-        accepted_at INTEGER NOT NULL, UNIQUE (run_id, logical_key)
-    )""",
-    """CREATE TABLE heads (
-        repository TEXT NOT NULL, branch TEXT NOT NULL, commit_id TEXT NOT NULL,
-        PRIMARY KEY (repository, branch)
-    ) WITHOUT ROWID""",
-    # Every move of every head. A head that left a commit and came back is found here.
-    """CREATE TABLE head_moves (
-        move_id INTEGER PRIMARY KEY AUTOINCREMENT, repository TEXT NOT NULL,
-        branch TEXT NOT NULL, before TEXT, after TEXT, moved_at INTEGER NOT NULL,
-        moved_by TEXT NOT NULL
-    )""",
-    "CREATE INDEX head_moves_by_branch ON head_moves (repository, branch, move_id)",
-    """CREATE TABLE watermarks (
-        pipeline TEXT PRIMARY KEY, value TEXT NOT NULL
-    ) WITHOUT ROWID""",
-    """CREATE TABLE watermark_moves (
-        move_id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, before TEXT,
-        after TEXT, moved_at INTEGER NOT NULL, run_id TEXT NOT NULL
-    )""",
-)
+from handrail.keep.schema import SCHEMA, VERSION
 
 # No row when the run is in another epoch. One statement, so it is a transaction by itself.
 _APPEND = """
@@ -115,7 +63,7 @@ class SqliteJournal(Journal, Heads):
     """
 
     def __init__(self, path: Path, *, now: Callable[[], int] = _now) -> None:
-        self._database = Database(path, _SCHEMA, VERSION)
+        self._database = Database(path, SCHEMA, VERSION)
         self._now = now
 
     # Runs

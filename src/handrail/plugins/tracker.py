@@ -13,6 +13,8 @@ from typing import Any
 from handrail.contracts import event as kinds
 from handrail.contracts.event import StoredEvent
 from handrail.contracts.values import decode
+from handrail.errors import HandrailError
+from handrail.tracking.declared import LARGEST_COUNT
 from handrail.tracking.wire import ErrorDetail, ExecutionEvent, Metrics
 
 _STATES = {
@@ -114,7 +116,7 @@ def _of_attempt(stored: StoredEvent, opening: dict[str, Any]) -> Iterator[Execut
         started_at=at if is_start else None,
         ended_at=None if is_start else at,
         parent_key=_run_key(stored.run_id, stored.epoch),
-        metrics=Metrics(**data.get("metrics", {})),
+        metrics=_metrics(data.get("metrics", {})),
         metadata=_known(
             handler=data.get("handler"),
             input_ref=data.get("ref") if is_start else None,
@@ -129,8 +131,17 @@ def _known(**values: Any) -> dict[str, Any] | None:
     return {name: value for name, value in values.items() if value is not None} or None
 
 
+def _metrics(counts: dict[str, int]) -> Metrics:
+    # News that tracking refuses would come again for ever.
+    return Metrics(**{name: count for name, count in counts.items() if count <= LARGEST_COUNT})
+
+
 def _watermark(text: str | None) -> Any:
     if text is None:
         return None
-    value = decode(text)
-    return value if isinstance(value, (str, int, date)) else text
+    try:
+        value = decode(text)
+    except HandrailError:  # it was made of a class that is not to be had here
+        return text
+    is_position = isinstance(value, (str, int, date)) and not isinstance(value, bool)
+    return value if is_position else text

@@ -117,6 +117,10 @@ class RemoteChannel(Channel):
         """All keys."""
         return list(self._calls("channel", "keys"))
 
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Is for the engine; refused from here."""
+        self._calls("channel", "restore", dict(values))
+
     def clear(self) -> None:
         """Removes every key."""
         self._calls("channel", "clear")

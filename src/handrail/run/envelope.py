@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from handrail.contracts.attempt import Attempt
@@ -254,7 +255,7 @@ def _traceback(error: BaseException) -> str:
     return "".join(traceback.format_exception(type(error), error, found))
 
 
-def _is_ours(code: Any) -> bool:
+def _is_ours(code: CodeType) -> bool:
     return os.path.dirname(code.co_filename) == _HERE
 
 

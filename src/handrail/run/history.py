@@ -228,8 +228,6 @@ class _Task:
         elif event.kind == kinds.TASK_RETRIED:
             self._end_attempt("failed", event, data)
             self._set("waiting", error=data.get("error"))
-        elif event.kind == kinds.TASK_SKIPPED:
-            self._set("skipped", finished_at=event.at)
         elif event.kind == kinds.TASK_SUCCEEDED:
             self._finish("succeeded", event, data)
         elif event.kind == kinds.TASK_FAILED:

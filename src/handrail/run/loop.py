@@ -72,6 +72,7 @@ class Flight:
 
     __slots__ = (
         "_attempt",
+        "_attempt_id",
         "adopted",
         "arguments",
         "error",
@@ -101,11 +102,14 @@ class Flight:
         #: Given up: what comes back of it is refused.
         self.is_fenced = False
         self._attempt: Attempt | None = None
+        self._attempt_id = ""
 
     @property
     def attempt_id(self) -> str:
         """Run, epoch and sequence: the token in words."""
-        return f"{self.setting.run_id}-{self.setting.epoch}-{self.sequence}"
+        if not self._attempt_id:
+            self._attempt_id = f"{self.setting.run_id}-{self.setting.epoch}-{self.sequence}"
+        return self._attempt_id
 
     @property
     def attempt(self) -> Attempt:

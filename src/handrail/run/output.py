@@ -92,6 +92,8 @@ class RunLog:
 
     def finish(self, task_id: str, attempt_id: str) -> None:
         """Writes the lines that an attempt left unfinished."""
+        if not self._partial:
+            return
         with self._lock:
             keys = [key for key in self._partial if key[:2] == (task_id, attempt_id)]
             problem = self._append_partial(keys)
@@ -231,7 +233,7 @@ class _Router:
 
     def write(self, text: str) -> int:
         sink = current_output.get()
-        if sink is None:
+        if sink is None or not text:
             return self.routed_stream.write(text)
         # None meanwhile: the stream below may be another router, and a sink may print.
         token = current_output.set(None)

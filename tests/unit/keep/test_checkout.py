@@ -133,6 +133,11 @@ def test_a_file_of_the_last_tick_is_read_again(empty: Checkout, tmp_path: Path) 
         checkout.stage()
         checkout.stage()
     assert len(objects.reads) > 50
+    objects.reads.clear()
+    tree = checkout.stage()
+    for number in range(20):
+        Checkout.create(checkout.trees, tree, tmp_path / f"again{number}").stage()
+    assert len(objects.reads) > 1
 
 
 def test_a_touched_file_is_read_again_and_is_no_change(empty: Checkout, tmp_path: Path) -> None:
