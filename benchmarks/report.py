@@ -44,7 +44,7 @@ def _cells(outcome: Outcome, measured: Measured, date: str) -> list[tuple[str, .
         return [(name, who, measured.problem, *[""] * 6)]
     is_ours = measured is outcome.measured[0]
     when = f"{date}, {len(measured.rounds)} rounds, load {max(outcome.loads):.1f}"
-    found = []
+    found: list[tuple[str, ...]] = []
     for figure in outcome.case.figures:
         values = measured.values(figure.name)
         if not values:

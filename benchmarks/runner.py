@@ -49,7 +49,7 @@ class Outcome:
     def ratio(self, figure: str, peer: Measured) -> float | None:
         """Median over rounds of Handrail's value divided by the peer's of the same round."""
         ours, theirs = self.measured[0].values(figure), peer.values(figure)
-        if not ours or len(ours) != len(theirs) or not all(theirs):
+        if not ours or len(ours) != len(theirs) or not all(theirs):  # a floor may be nothing
             return None
         return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 

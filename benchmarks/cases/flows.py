@@ -137,8 +137,8 @@ def run_graphlib(order: Order, times: int) -> Figures:
         make()
         sorter = sorters[-1]
         sorter.prepare()
-        results: dict[int, None] = {}
-        took = spent(lambda: _in_order(sorter, results))
+        results: dict[int, object] = {}
+        took = spent(lambda: in_order(sorter, noop, results))
         expect(len(results), len(order))
         return took
 
@@ -153,19 +153,22 @@ def run_graphlib(order: Order, times: int) -> Figures:
     }
 
 
-def _in_order(sorter: TopologicalSorter[int], results: dict[int, None]) -> None:
+def in_order(
+    sorter: TopologicalSorter[int], fn: Callable[[], object], results: dict[int, object]
+) -> None:
+    """Calls `fn` for each number that is ready, and keeps its result, until none is left."""
     while sorter.is_active():
         for number in sorter.get_ready():
-            results[number] = noop()  # type: ignore[func-returns-value]
+            results[number] = fn()
             sorter.done(number)
 
 
 def run_bare(count: int, times: int) -> Figures:
     """Calls `count` functions that are in order already, and keeps their results."""
-    tasks = [(number, noop) for number in range(count)]
+    tasks: list[tuple[int, Callable[[], object]]] = [(number, noop) for number in range(count)]
 
     def run() -> Spent:
-        results: dict[int, None] = {}
+        results: dict[int, object] = {}
         took = spent(lambda: _call(tasks, results))
         expect(len(results), count)
         return took
@@ -174,6 +177,6 @@ def run_bare(count: int, times: int) -> Figures:
     return {"run": cpu, "run, wall": wall}
 
 
-def _call(tasks: list[tuple[int, Callable[[], None]]], results: dict[int, None]) -> None:
+def _call(tasks: list[tuple[int, Callable[[], object]]], results: dict[int, object]) -> None:
     for number, fn in tasks:
-        results[number] = fn()  # type: ignore[func-returns-value]
+        results[number] = fn()

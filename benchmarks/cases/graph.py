@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 from benchmarks.case import PEAK_MEMORY, Case, Contender, Figure, Figures, expect
-from benchmarks.cases.flows import noop
+from benchmarks.cases.flows import in_order, noop
 
 if TYPE_CHECKING:
     from handrail import Task
@@ -56,8 +56,7 @@ def _handrail(make: Callable[[], Callable[[int], Task]]) -> Figures:
 
 def _graphlib() -> Figures:
     marks = [time.process_time()]
-    tasks = [(number, noop) for number in range(_COUNT)]
-    marks.append(time.process_time())
+    marks.append(time.process_time())  # nothing is declared
     sorter: TopologicalSorter[int] = TopologicalSorter()
     for number in range(_COUNT - _WIDTH):
         below, column = number + _WIDTH, number % _WIDTH
@@ -66,11 +65,8 @@ def _graphlib() -> Figures:
     marks.append(time.process_time())
     sorter.prepare()
     marks.append(time.process_time())
-    results = {}
-    while sorter.is_active():
-        for number in sorter.get_ready():
-            results[number] = tasks[number][1]()  # type: ignore[func-returns-value]
-            sorter.done(number)
+    results: dict[int, object] = {}
+    in_order(sorter, noop, results)
     marks.append(time.process_time())
     expect(len(results), _COUNT)
     return _figures(marks)

@@ -16,9 +16,7 @@ def _handrail() -> Figures:
     from handrail.flow.plan import Plan
 
     with workflow("process") as flow:
-        chain(
-            *[task(f"t{number}", handler_type="process")(noop) for number in range(_COUNT)]
-        )
+        chain(*[task(f"t{number}", handler_type="process")(noop) for number in range(_COUNT)])
     plan = Plan(flow.graph, name=flow.name)
     with WorkflowEngine(max_workers=1) as engine:
 

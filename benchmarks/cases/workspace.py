@@ -11,11 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.case import Case, Contender, Figure, Figures, expect
+from benchmarks.cases.events import RUN_ID, journal_with_a_run
+
+if TYPE_CHECKING:
+    from handrail import Attempt, TaskDefinition
 
 _FOLDERS, _FILES, _SIZE_BYTES = 100, 100, 10_000
+#: Attempts in one process, after one that is thrown away.
 _TIMES = 3
+
+Body = Callable[[Path, int], None]
 
 
 def _fill(folder: Path) -> None:
@@ -27,26 +35,6 @@ def _fill(folder: Path) -> None:
             (below / f"file{name:03}.bin").write_bytes(chance.randbytes(_SIZE_BYTES))
 
 
-class _Phases:
-    """Wall times by phase, in milliseconds, of several attempts."""
-
-    def __init__(self) -> None:
-        self.seen: dict[str, list[float]] = {}
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seen.setdefault(phase, []).append((time.perf_counter() - start) * 1000)
-
-    def figures(self) -> Figures:
-        """The median attempt by its total, with its phases."""
-        attempts = [dict(zip(self.seen, one, strict=True)) for one in zip(*self.seen.values())]
-        attempts = sorted(attempts[1:], key=lambda phases: sum(phases.values()))
-        middle = attempts[len(attempts) // 2]
-        return {"attempt": sum(middle.values()), **middle}
-
-
 def _nothing(folder: Path, number: int) -> None:
     pass
 
@@ -55,74 +43,127 @@ def _one_file(folder: Path, number: int) -> None:
     (folder / "folder050" / "file050.bin").write_bytes(f"{number}".encode() * 2_000)
 
 
-def _handrail(body: Callable[[Path, int], None]) -> Figures:
-    from handrail import Attempt, WorkspaceSpec, task
-    from handrail.contracts.workspace import BranchName
-    from handrail.ids import Token
-    from handrail.keep.base import Acceptance, Accepted, Commit
-    from handrail.keep.checkout import Checkout
-    from handrail.keep.home import Home
-    from handrail.keep.objects import FileObjects
-    from handrail.keep.sweep import AttemptFolders
-    from handrail.keep.trees import Trees
-    from handrail.run.transaction import OpenAttempt, Transaction
+class _Phases:
+    """Wall times by phase, in milliseconds, of several attempts."""
 
-    from benchmarks.cases.events import RUN_ID, journal_with_a_run
+    def __init__(self) -> None:
+        self._seen: dict[str, list[float]] = {}
 
-    home = Home.open(Path("home"))
-    trees, journal = Trees(FileObjects(home.objects)), journal_with_a_run()
-    first = Checkout.create(trees, trees.empty_tree, Path("first"))
-    _fill(first.path)
-    ref = trees.put_commit(Commit(first.stage(), (), "first", 0))
-    trees.objects.flush()
-    shutil.rmtree(first.path)
-    branch = BranchName("bench", "main")
-    journal.move_head(branch, None, ref)
-    transaction = Transaction(trees, journal, AttemptFolders(home.attempts), branch)
-    definition = task("files", workspace=WorkspaceSpec())(_typed_body()).definition
-    phases = _Phases()
-    for number in range(1, _TIMES + 2):
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._seen.setdefault(phase, []).append((time.perf_counter() - start) * 1000)
+
+    def figures(self) -> Figures:
+        """The median attempt by its total, with its phases; the first one is left out."""
+        phases = list(self._seen)
+        attempts = list(zip(*self._seen.values(), strict=True))[1:]
+        middle = sorted(attempts, key=sum)[len(attempts) // 2]
+        return {"attempt": sum(middle), **dict(zip(phases, middle, strict=True))}
+
+
+# Handrail
+
+
+class _Store:
+    """A branch of an embedded store, and attempts on it."""
+
+    def __init__(self) -> None:
+        from handrail.contracts.workspace import BranchName
+        from handrail.keep.home import Home
+        from handrail.keep.objects import FileObjects
+        from handrail.keep.sweep import AttemptFolders
+        from handrail.keep.trees import Trees
+        from handrail.run.transaction import Transaction
+
+        home = Home.open(Path("home"))
+        self.trees = Trees(FileObjects(home.objects))
+        self.journal = journal_with_a_run()
+        self.branch = BranchName("bench", "main")
+        self.transaction = Transaction(
+            self.trees, self.journal, AttemptFolders(home.attempts), self.branch
+        )
+        self.ref = self._first_commit()
+        self.journal.move_head(self.branch, None, self.ref)
+
+    def _first_commit(self) -> str:
+        from handrail.keep.base import Commit
+        from handrail.keep.checkout import Checkout
+
+        first = Checkout.create(self.trees, self.trees.empty_tree, Path("first"))
+        _fill(first.path)
+        ref = self.trees.put_commit(Commit(first.stage(), (), "first", 0))
+        self.trees.objects.flush()
+        shutil.rmtree(first.path)
+        return ref
+
+    def attempt(self, definition: TaskDefinition, number: int, body: Body, phases: _Phases) -> str:
+        """One attempt from its token to its clean-up; returns the commit that it left."""
+        from handrail import Attempt
+        from handrail.ids import Token
+        from handrail.keep.base import Accepted
+        from handrail.run.transaction import OpenAttempt
+
+        key = f"{RUN_ID}/{number}"
         attempt = Attempt(
-            f"{RUN_ID}-1-{number}", RUN_ID, "files", f"{RUN_ID}/{number}", Token(1, number), 1, ref
+            f"{RUN_ID}-1-{number}", RUN_ID, "files", key, Token(1, number), 1, self.ref
         )
         with phases("checkout"):
-            opened = transaction.open(definition, attempt)
+            opened = self.transaction.open(definition, attempt)
         assert isinstance(opened, OpenAttempt)
         body(opened.workspace, number)
         with phases("scan and stage"):
-            staged = transaction.stage(opened, "bench", 0, {})
+            staged = self.transaction.stage(opened, "bench", 0, {})
         with phases("accept"):
-            reply = journal.accept(
-                Acceptance(
-                    run_id=RUN_ID,
-                    logical_key=attempt.logical_key,
-                    task_id="files",
-                    attempt_id=attempt.attempt_id,
-                    token=attempt.token,
-                    result="null",
-                    branch=branch,
-                    input_ref=ref,
-                    output_ref=staged,
-                )
-            )
+            reply = self._accept(attempt, staged)
         with phases("clean up"):
-            transaction.close(opened)
-        expect(isinstance(reply, Accepted), True)
-        expect(staged == ref, body is _nothing)
-        ref = staged
+            self.transaction.close(opened)
+        expect(type(reply), Accepted)
+        return staged
+
+    def _accept(self, attempt: Attempt, staged: str) -> object:
+        from handrail.keep.base import Acceptance
+
+        return self.journal.accept(
+            Acceptance(
+                run_id=attempt.run_id,
+                logical_key=attempt.logical_key,
+                task_id=attempt.task_id,
+                attempt_id=attempt.attempt_id,
+                token=attempt.token,
+                result="null",
+                branch=self.branch,
+                input_ref=attempt.input_ref,
+                output_ref=staged,
+            )
+        )
+
+
+def _handrail(body: Body) -> Figures:
+    store, definition, phases = _Store(), _definition(), _Phases()
+    for number in range(1, _TIMES + 2):
+        before, store.ref = store.ref, store.attempt(definition, number, body, phases)
+        expect(store.ref == before, body is _nothing)
     return phases.figures()
 
 
-def _typed_body() -> Callable[..., object]:
+def _definition() -> TaskDefinition:
     from pydantic import BaseModel
+
+    from handrail import WorkspaceSpec, task
 
     class Nothing(BaseModel):
         pass
 
+    @task(workspace=WorkspaceSpec())
     def files(workspace: Path, params: Nothing) -> Nothing:
         return params
 
-    return files
+    return files.definition
+
+
+# The floor
 
 
 def _copy() -> Figures:
@@ -139,7 +180,7 @@ def _copy() -> Figures:
     return phases.figures()
 
 
-def _case(name: str, what: str, body: Callable[[Path, int], None], budget: Figure) -> Case:
+def _case(name: str, what: str, body: Body, budget: Figure) -> Case:
     return Case(
         name,
         f"An attempt on 10,000 files of 10 KB, by copies; its body changes {what}.",

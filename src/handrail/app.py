@@ -20,7 +20,7 @@ from handrail.contracts import event as kinds
 from handrail.contracts.event import Event, StoredEvent
 from handrail.contracts.task import Task
 from handrail.contracts.values import decode, encode
-from handrail.errors import RunBusy, TaskInputError, WorkflowDefinitionError
+from handrail.errors import RunBusy, RunFailed, TaskInputError, WorkflowDefinitionError
 from handrail.flow.graph import TaskGraph
 from handrail.flow.locate import load_workflow, reference_of
 from handrail.flow.plan import Plan
@@ -39,6 +39,7 @@ from handrail.keep.trees import Trees
 from handrail.plugins.tracker import executions_of
 from handrail.run.context import ExecutionContext
 from handrail.run.engine import WorkflowEngine
+from handrail.run.failure import one_line
 from handrail.run.history import RunHistory
 from handrail.run.output import AttemptOutput, Capture, RunLog, sink_for
 from handrail.run.session import Opening, Session, Stores
@@ -415,7 +416,7 @@ class Runtime:
             yield chain
         except BaseException as error:
             state = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
-            reason = str(error) or type(error).__name__
+            reason = _reason(error)
             raise
         finally:
             chain.finish(state, reason)
@@ -518,6 +519,12 @@ def plan_of(flow: workflow, start: str | None, inputs: Mapping[str, Any]) -> Pla
         has_workspace=flow.workspace is not None,
         name=flow.name,
     )
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, RunFailed) and error.cause is not None:
+        return f"task '{error.task_id}' failed: {one_line(error.cause)}"
+    return one_line(error)
 
 
 def _now() -> int:

@@ -29,7 +29,8 @@ class ProcessTaskHandler(TaskHandler):
 
     Each worker leads a process group. Processes that a body started and left behind may go on
     after their attempt; they end, like the body, when the worker is stopped or closed and when
-    this process dies in whatever way. Only those that leave the group (`setsid`) escape.
+    this process dies in whatever way. Only those that leave the group (`setsid`) escape. What
+    they print after their attempt is dropped, or taken for output of the worker's next attempt.
 
     Needs Linux.
 

@@ -125,7 +125,7 @@ def test_a_task_without_a_function_can_be_made() -> None:
         (lambda: task(owner_email=" ")(add), "owner_email must not be blank"),
         (lambda: task(retries=3)(add), "unknown keyword 'retries'"),
         (lambda: task(max_retry=3)(add), "Did you mean 'max_retries'?"),
-        (lambda: task(docker_image="x", handler="direct")(add), "unknown keyword"),
+        (lambda: task(thing_image="x", handler="direct")(add), "unknown keyword"),
     ],
 )
 def test_a_declaration_that_cannot_work_is_refused(
