@@ -60,6 +60,8 @@ class Case:
     contenders: tuple[Contender, ...]
     #: Left out of `--quick` unless it is named.
     is_slow: bool = False
+    #: Where the working folders lie; by default on the disk that the code is on.
+    disk: str = ""
 
     def contender(self, name: str) -> Contender:
         """The contender of that name."""

@@ -93,7 +93,10 @@ def in_child(case: Case, contender: Contender) -> Figures:
         Unmeasured: what it needs is not installed, or it failed.
     """
     WORK.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=WORK, prefix="run-") as name:
+    disk = Path(case.disk) if case.disk else WORK
+    if not disk.is_dir():
+        raise Unmeasured(f"there is no {disk}")
+    with tempfile.TemporaryDirectory(dir=disk, prefix="bench-") as name:
         reply_file = Path(name) / "figures.json"
         folder = Path(name) / "work"
         folder.mkdir()

@@ -44,23 +44,34 @@ def _one_file(folder: Path, number: int) -> None:
 
 
 class _Phases:
-    """Wall times by phase, in milliseconds, of several attempts."""
+    """Wall times by phase of several attempts, and the CPU time of all their phases."""
 
     def __init__(self) -> None:
         self._seen: dict[str, list[float]] = {}
+        self._cpu_seconds = 0.0
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), _cpu()
         yield
         self._seen.setdefault(phase, []).append((time.perf_counter() - start) * 1000)
+        self._cpu_seconds += _cpu() - cpu
 
     def figures(self) -> Figures:
         """The median attempt by its total, with its phases; the first one is left out."""
         phases = list(self._seen)
-        attempts = list(zip(*self._seen.values(), strict=True))[1:]
-        middle = sorted(attempts, key=sum)[len(attempts) // 2]
-        return {"attempt": sum(middle), **dict(zip(phases, middle, strict=True))}
+        attempts = list(zip(*self._seen.values(), strict=True))
+        middle = sorted(attempts[1:], key=sum)[len(attempts) // 2 - 1]
+        return {
+            "attempt": sum(middle),
+            "attempt, CPU": self._cpu_seconds * 1000 / len(attempts),
+            **dict(zip(phases, middle, strict=True)),
+        }
+
+
+def _cpu() -> float:
+    """CPU time of this process and of those that it waited for, in seconds."""
+    return sum(os.times()[:4])
 
 
 # Handrail
@@ -180,12 +191,13 @@ def _copy() -> Figures:
     return phases.figures()
 
 
-def _case(name: str, what: str, body: Body, budget: Figure) -> Case:
+def _case(name: str, where: str, what: str, body: Body, budget: Figure, disk: str = "") -> Case:
     return Case(
         name,
-        f"An attempt on 10,000 files of 10 KB, by copies; its body changes {what}.",
+        f"An attempt on 10,000 files of 10 KB on {where}, by copies; its body changes {what}.",
         (
             budget,
+            Figure("attempt, CPU", "ms CPU"),
             Figure("checkout", "ms"),
             Figure("scan and stage", "ms"),
             Figure("accept", "ms"),
@@ -196,20 +208,19 @@ def _case(name: str, what: str, body: Body, budget: Figure) -> Case:
             Contender("cp -r, rm -r", _copy),
         ),
         is_slow=True,
+        disk=disk,
     )
 
 
+_UNCHANGED = Figure("attempt", "ms", "≤ 504 ms by copies (0.35 of a peer's 1.44 s)", at_most=504.0)
+_ONE = Figure("attempt", "ms", "unchanged + ≤ 20 ms")
+
+#: A disk can be so slow at making files that nothing else is seen; memory shows our own part.
+_MEMORY = "/dev/shm"
+
 CASES = (
-    _case(
-        "workspace_unchanged",
-        "nothing",
-        _nothing,
-        Figure("attempt", "ms", "≤ 504 ms with copies (0.35 of a peer's 1.44 s)", at_most=504.0),
-    ),
-    _case(
-        "workspace_one_changed",
-        "one file",
-        _one_file,
-        Figure("attempt", "ms", "unchanged + ≤ 20 ms", at_most=524.0),
-    ),
+    _case("workspace_unchanged", "disk", "nothing", _nothing, _UNCHANGED),
+    _case("workspace_one_changed", "disk", "one file", _one_file, _ONE),
+    _case("workspace_unchanged_tmpfs", "tmpfs", "nothing", _nothing, _UNCHANGED, _MEMORY),
+    _case("workspace_one_changed_tmpfs", "tmpfs", "one file", _one_file, _ONE, _MEMORY),
 )

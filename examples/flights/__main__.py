@@ -212,7 +212,7 @@ def _prepare(folder: Path, *, keep: bool) -> None:
     """Makes the folder, or empties it if it is one of ours."""
     mark = folder / _MARK
     if folder.exists() and any(folder.iterdir()) and not mark.exists():
-        raise SystemExit(f"{folder} holds other files. Choose another one with --folder.")
+        raise FileExistsError(f"{folder} holds other files. Choose another one with --folder.")
     folder.mkdir(parents=True, exist_ok=True)
     mark.touch()
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")
@@ -232,7 +232,10 @@ def main() -> int:
         "--sample", type=int, default=1, metavar="N", help="take only every Nth flight"
     )
     options = parser.parse_args()
-    _prepare(options.folder, keep=options.keep)
+    try:
+        _prepare(options.folder, keep=options.keep)
+    except FileExistsError as problem:
+        parser.error(str(problem))
     settings = load_settings(flags={"home": options.folder / ".handrail"})
     runtime = Runtime(settings)
     console = Console(highlight=False)

@@ -133,7 +133,9 @@ def by_carrier(workspace: Path, params: Lateness) -> Carriers:
     """Counts the departures of each airline."""
     flights = read_months(workspace / "joined")
     table = count_delays(flights, ["carrier"], "dep_delay", params.late_minutes)
-    seats = flights.groupby("carrier")["seats"].median().fillna(0).astype(int)
+    seats = flights.groupby("carrier")["seats"]
+    is_known = seats.count() > seats.size() / 2  # some airlines report no tail numbers
+    seats = seats.median().where(is_known, 0).astype(int)
     names = pd.read_csv(workspace / "raw/airlines.csv")
     table = table.merge(seats, on="carrier").merge(names, on="carrier")
     return Carriers(rows=table.to_dict("records"))

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from examples.flights.charts import DARK, LIGHT, THEMES, draw
 from examples.flights.tables import (
-    AirportDelays,
     Airports,
-    CarrierDelays,
     Carriers,
     Delays,
     Hours,
     frequent,
     total,
 )
+
+#: Destinations in the table.
+_SHOWN = 25
 
 
 def write_report(folder: Path, carriers: Carriers, airports: Airports, hours: Hours) -> list[str]:
@@ -30,14 +31,15 @@ def write_report(folder: Path, carriers: Carriers, airports: Airports, hours: Ho
         for theme in THEMES
         for name, image in draw(carriers, airports, hours, theme).items()
     }
-    page = _page(carriers, airports, hours, files)
+    page = page_of(carriers, airports, hours, files)
     files["index.html"] = page.encode()
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return sorted(files)
 
 
-def _page(carriers: Carriers, airports: Airports, hours: Hours, images: dict[str, bytes]) -> str:
+def page_of(carriers: Carriers, airports: Airports, hours: Hours, images: dict[str, bytes]) -> str:
+    """The page as HTML, with the charts in it; `images` by file name, as PNG."""
     all_flights = total(carriers.rows)
     months = sorted({row.month for row in hours.rows})
     cards = [
@@ -165,34 +167,24 @@ def _inline(image: bytes) -> str:
 
 def _carrier_table(carriers: Carriers) -> str:
     rows = sorted(carriers.rows, key=lambda row: (-row.flights, row.carrier))
-    return _table("Airlines", ("Airline", "Seats"), ((row, _carrier_cells(row)) for row in rows))
-
-
-def _carrier_cells(row: CarrierDelays) -> tuple[str, str]:
-    return f"{row.name} ({row.carrier})", str(row.seats or "–")
+    cells = [(f"{row.name} ({row.carrier})", str(row.seats or "–")) for row in rows]
+    return _table("Airlines, at departure", ("Airline", "Seats"), cells, rows)
 
 
 def _airport_table(airports: Airports) -> str:
-    rows = sorted(airports.rows, key=lambda row: (-row.flights, row.dest))[:25]
-    return _table(
-        f"The {len(rows)} busiest destinations",
-        ("Destination", "Code"),
-        ((row, _airport_cells(row)) for row in rows),
-    )
-
-
-def _airport_cells(row: AirportDelays) -> tuple[str, str]:
-    return row.name, row.dest
+    rows = sorted(airports.rows, key=lambda row: (-row.flights, row.dest))[:_SHOWN]
+    title = f"The {len(rows)} busiest destinations, on arrival"
+    return _table(title, ("Destination", "Code"), [(row.name, row.dest) for row in rows], rows)
 
 
 def _table(
-    title: str, names: tuple[str, str], rows: Iterable[tuple[Delays, tuple[str, str]]]
+    title: str, names: tuple[str, str], cells: Iterable[tuple[str, str]], rows: Iterable[Delays]
 ) -> str:
     head = "".join(f"<th>{name}</th>" for name in (*names, "Flights", "Late", "Mean delay"))
     body = "".join(
-        f"<tr><td>{escape(cells[0])}</td><td>{escape(cells[1])}</td><td>{row.flights:,}</td>"
+        f"<tr><td>{escape(first)}</td><td>{escape(second)}</td><td>{row.flights:,}</td>"
         f"<td>{_share(row.late, row.flown)}</td><td>{row.mean_minutes:.1f} min</td></tr>"
-        for row, cells in rows
+        for (first, second), row in zip(cells, rows, strict=True)
     )
     return (
         f"<details><summary>{title}</summary><table><thead><tr>{head}</tr></thead>"

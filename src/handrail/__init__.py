@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from handrail.errors import PostGuardrailViolation as PostGuardrailViolation
     from handrail.errors import PreGuardrailViolation as PreGuardrailViolation
     from handrail.errors import PublishFenceError as PublishFenceError
+    from handrail.errors import RemoteError as RemoteError
     from handrail.errors import RunBusy as RunBusy
     from handrail.errors import RunCancelled as RunCancelled
     from handrail.errors import RunChanged as RunChanged
@@ -151,7 +152,8 @@ _FACE = {
         "PostGuardrailViolation StaleAttemptError PublishFenceError AttemptTimeout RunError "
         "RunFailed RunCancelled RunNotFound RunBusy RunChanged CycleLimitExceeded "
         "StepLimitExceeded HandlerError UnknownHandlerError HandlerResultError "
-        "NotSerializableError WorkerLost RuntimeConfigError NotInstalledError StoreError "
+        "NotSerializableError RemoteError WorkerLost RuntimeConfigError NotInstalledError "
+        "StoreError "
         "StoreVersionError StoreCorruptError StoreFullError StoreReadOnlyError UnknownRefError "
         "UnknownClassError UnsupportedFileError WatcherError WatcherAPIError WatcherNetworkError "
         "TrackedResultError"

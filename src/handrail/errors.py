@@ -29,6 +29,7 @@
     │   ├── UnknownHandlerError (ValueError)
     │   ├── HandlerResultError                the handler returned and left no result
     │   ├── NotSerializableError (TypeError)  a value cannot cross the border
+    │   ├── RemoteError                       an error whose class is unknown here
     │   └── WorkerLost                        the far side died under the body
     ├── RuntimeConfigError (ValueError)       a setting is missing or wrong
     │   └── NotInstalledError (ImportError)   an extra is missing; says the command
@@ -52,14 +53,14 @@ read in one place: `handrail.run.retry`. Errors that are not Handrail's are retr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 
 class HandrailError(Exception):
     """Anything Handrail raises on purpose."""
 
     #: May another attempt of the same task do better?
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions are rebuilt by calling their class with `args`, which here hold the finished
@@ -347,6 +348,22 @@ class HandlerResultError(HandlerError):
 
 class NotSerializableError(HandlerError, TypeError):
     """A value that cannot leave this process."""
+
+
+class RemoteError(HandlerError):
+    """A body elsewhere raised an error whose class cannot be had here.
+
+    Attributes: `type_name` (module and name of that class), `message`, and `traceback` (text).
+    """
+
+    def __init__(
+        self, message: str, *, type_name: str, original: str, traceback: str, retryable: bool
+    ) -> None:
+        self.type_name = type_name
+        self.message = original
+        self.traceback = traceback
+        self.retryable = retryable  # as the class over there says
+        super().__init__(message)
 
 
 class WorkerLost(HandlerError):

@@ -38,6 +38,9 @@ BUILT: list[HandrailError] = [
     errors.StepLimitExceeded("01", 5),
     errors.UnknownHandlerError("ferry", ["direct", "process"]),
     errors.NotInstalledError("The task handler 'docker'", "docker"),
+    errors.RemoteError(
+        "task 'a': lib.Odd: no", type_name="lib.Odd", original="no", traceback="", retryable=True
+    ),
     errors.StoreVersionError("journal.db", 9, 3),
     errors.UnknownClassError("songs:Row", "module 'songs' has no attribute 'Row'"),
     errors.WatcherAPIError(

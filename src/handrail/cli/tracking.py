@@ -65,7 +65,9 @@ def executions(
     ] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List executions, latest first, with the execution each belongs to.
+    """List executions, latest first.
+
+    Each is shown with its parent, the execution that it belongs to.
 
     \b
     handrail tracking executions --pipeline flights

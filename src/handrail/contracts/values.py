@@ -133,6 +133,8 @@ def _tagged_by_class(value: Any, kind: type) -> dict[str, Any] | None:
 def _tagged_model(value: BaseModel, reference: str) -> dict[str, Any]:
     # By what the model holds: aliases, validators and computed fields have no say.
     state = value.__getstate__()
+    if not type(value).model_fields.keys() <= state["__dict__"].keys():
+        return _pickled(value)  # made without all of its fields
     data = {_TAG: "model", "of": reference, "v": _mapping(state["__dict__"])}
     for letter, name in (("x", "__pydantic_extra__"), ("p", "__pydantic_private__")):
         if state.get(name):
@@ -193,24 +195,26 @@ def _mapping(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _write_datetime(value: datetime.datetime) -> Any:
     zone = value.tzinfo
-    if type(zone) is zoneinfo.ZoneInfo and zone.key:
-        return [value.replace(tzinfo=None).isoformat(), zone.key, value.fold]
+    key = zone.key if type(zone) is zoneinfo.ZoneInfo else None
+    if key or (zone is None and value.fold):
+        return [value.replace(tzinfo=None).isoformat(), key, value.fold]
     return _write_time(value)
 
 
 def _read_datetime(data: Any) -> datetime.datetime:
     if isinstance(data, list):
         at, key, fold = data
-        local = datetime.datetime.fromisoformat(at)
-        return local.replace(tzinfo=zoneinfo.ZoneInfo(key), fold=fold)
+        zone = zoneinfo.ZoneInfo(key) if key else None
+        return datetime.datetime.fromisoformat(at).replace(tzinfo=zone, fold=fold)
     found: datetime.datetime = _read_time(datetime.datetime)(data)
     return found
 
 
 def _write_time(value: datetime.datetime | datetime.time) -> Any:
     # The text tells the offset from UTC; what else a zone knows would be lost.
-    is_told = value.tzinfo is None or type(value.tzinfo) is datetime.timezone
-    return value.isoformat() if is_told and not value.fold else _pickled(value)
+    zone = value.tzinfo
+    is_told = not value.fold if zone is None else type(zone) is datetime.timezone
+    return value.isoformat() if is_told else _pickled(value)
 
 
 def _read_time(kind: Any) -> Callable[[Any], Any]:

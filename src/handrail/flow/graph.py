@@ -204,17 +204,24 @@ class TaskGraph:
 
     def include(self, part: Composable) -> None:
         """Adds a part with all that is composed in it."""
-        waiting: list[Composable] = [part]
+        # First what is within, as it was written: the order of declaration tells which edge
+        # closes a cycle.
+        waiting: list[tuple[Composable, bool]] = [(part, False)]
         while waiting:
-            part = waiting.pop()
-            if isinstance(part, Sequence):
-                self.connect(part.before, part.after)
-                waiting += (part.after, part.before)
-            elif isinstance(part, ParallelGroup):
-                self._include_group(part)
-                waiting += reversed(part.members)
-            elif isinstance(part, Task):
+            part, is_inside_done = waiting.pop()
+            if isinstance(part, Task):
                 self.add_node(part)
+            elif isinstance(part, Sequence):
+                if is_inside_done:
+                    self.connect(part.before, part.after)
+                else:
+                    waiting += ((part, True), (part.after, False), (part.before, False))
+            elif isinstance(part, ParallelGroup):
+                if is_inside_done:
+                    self._include_group(part)
+                else:
+                    waiting.append((part, True))
+                    waiting += ((member, False) for member in reversed(part.members))
 
     def connect(self, before: Composable, after: Composable) -> None:
         """Lets the starts of `after` follow the ends of `before`."""

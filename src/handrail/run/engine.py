@@ -11,8 +11,9 @@ from handrail.flow.plan import Plan
 from handrail.ids import Ids
 from handrail.run.context import ExecutionContext
 from handrail.run.failure import one_line
+from handrail.run.flight import RunSetting
 from handrail.run.handler import TaskHandler
-from handrail.run.loop import RunLoop, RunSetting
+from handrail.run.loop import RunLoop
 from handrail.run.record import Recorder
 
 

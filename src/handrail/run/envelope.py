@@ -18,7 +18,7 @@ from typing import Any
 
 from handrail.contracts.attempt import Attempt
 from handrail.contracts.task import TaskDefinition
-from handrail.errors import HandlerError, HandrailError, NotSerializableError
+from handrail.errors import HandrailError, NotSerializableError, RemoteError
 from handrail.run.crossing import PROTOCOL, dumps, loads
 from handrail.run.frames import Content
 
@@ -211,7 +211,7 @@ def open_reply(reply: Reply, name: str) -> Any:
 
     Raises:
         BaseException: what was raised on the far side, with its traceback as a note.
-        HandlerError: the same, if its type cannot be had here; has the attributes `type_name`,
+        RemoteError: the same, if its type cannot be had here; has the attributes `type_name`,
             `message`, `traceback` and `retryable`.
         NotSerializableError: the result cannot be read here.
     """
@@ -234,9 +234,13 @@ def _error(failure: Failure, name: str) -> BaseException:
         except Exception as exc:
             failure = replace(failure, message=f"{failure.message} (its type is unknown: {exc})")
     if not isinstance(error, BaseException):
-        error = HandlerError(f"{name}: {failure.type_name}: {failure.message}")
-        for attribute in ("type_name", "message", "traceback", "retryable"):
-            setattr(error, attribute, getattr(failure, attribute))
+        error = RemoteError(
+            f"{name}: {failure.type_name}: {failure.message}",
+            type_name=failure.type_name,
+            original=failure.message,
+            traceback=failure.traceback,
+            retryable=failure.retryable,
+        )
     error.add_note(f"Traceback on the other side:\n{failure.traceback}")
     return error
 

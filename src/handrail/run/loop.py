@@ -1,7 +1,8 @@
 """The engine's loop: ready -> submit -> settle -> journal -> bind.
 
-`drive` is the whole of it. What a failure means, how files are published, where bodies run and
-who is told are decided elsewhere; the loop only keeps the books of one run.
+`drive` is the whole of it. Where bodies run, what their arguments are, how files are published,
+what a failure means and who is told are decided elsewhere; the loop only keeps the books of one
+run.
 """
 
 from __future__ import annotations
@@ -11,127 +12,31 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import copy_context
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from pydantic import BaseModel
-
 from handrail.contracts import event as kinds
-from handrail.contracts.attempt import Attempt
-from handrail.contracts.event import Event, StoredEvent
-from handrail.contracts.task import TaskDefinition
-from handrail.contracts.values import InMemoryOnly, decode, encode
+from handrail.contracts.event import StoredEvent
+from handrail.contracts.values import InMemoryOnly, decode
 from handrail.errors import (
     AttemptTimeout,
     CycleLimitExceeded,
     HandrailError,
-    PublishFenceError,
-    StaleAttemptError,
     StepLimitExceeded,
-    TaskFailed,
-    TaskInputError,
 )
-from handrail.flow.plan import Binding, Node, Plan
-from handrail.ids import Token
-from handrail.keep.base import Acceptance, Accepted, Adopted, Conflict, Journal
-from handrail.run.body import run_body
-from handrail.run.context import ExecutionContext, HandlerContext, TaskExecutionContext
-from handrail.run.dispatch import Inbox, Lane
+from handrail.flow.plan import Node, Plan
+from handrail.keep.base import Journal
+from handrail.run.acceptance import Acceptor, TaskFailedByResult, told
+from handrail.run.arguments import Arguments
+from handrail.run.context import ExecutionContext
 from handrail.run.failure import describe
-from handrail.run.handler import BoundTask, TaskHandler, also_shown, execute
-from handrail.run.output import AttemptOutput, current_output
+from handrail.run.flight import Flight, RunSetting
+from handrail.run.handler import TaskHandler
+from handrail.run.launch import Launcher, Step
+from handrail.run.output import AttemptOutput
 from handrail.run.record import Recorder
 from handrail.run.retry import decide_retry
 from handrail.run.transaction import Transaction
-
-#: A lane gets another thread when nothing came back for so long (seconds).
-GROW_SECONDS = 0.002
-
-_NO_ARGUMENTS: Mapping[str, Any] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class RunSetting:
-    """What is fixed for one epoch of a run."""
-
-    run_id: str
-    workflow: str = "workflow"
-    epoch: int = 1
-    #: First part of logical keys: the run's id, or its start key.
-    key: str = ""
-    max_workers: int | None = None
-    max_steps: int | None = None
-    #: Commit that tasks without an earlier writer start from.
-    base_ref: str | None = None
-    made_by: dict[str, str] = field(default_factory=dict)
-
-
-class Flight:
-    """An attempt between submit and settle."""
-
-    __slots__ = (
-        "_attempt",
-        "_attempt_id",
-        "adopted",
-        "arguments",
-        "error",
-        "input_ref",
-        "is_fenced",
-        "node",
-        "output_ref",
-        "round",
-        "sequence",
-        "setting",
-        "try_number",
-        "value",
-    )
-
-    def __init__(self, setting: RunSetting, node: Node, sequence: int, try_number: int) -> None:
-        self.setting = setting
-        self.node = node
-        self.sequence = sequence
-        self.try_number = try_number
-        self.arguments: Mapping[str, Any] = _NO_ARGUMENTS
-        self.round = 0
-        self.input_ref: str | None = None
-        self.output_ref: str | None = None
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self.adopted: Adopted | None = None
-        #: Given up: what comes back of it is refused.
-        self.is_fenced = False
-        self._attempt: Attempt | None = None
-        self._attempt_id = ""
-
-    @property
-    def attempt_id(self) -> str:
-        """Run, epoch and sequence: the token in words."""
-        if not self._attempt_id:
-            self._attempt_id = f"{self.setting.run_id}-{self.setting.epoch}-{self.sequence}"
-        return self._attempt_id
-
-    @property
-    def attempt(self) -> Attempt:
-        """The attempt as others see it. Made when first asked for: most bodies never do."""
-        if self._attempt is None:
-            setting = self.setting
-            self._attempt = Attempt(
-                self.attempt_id,
-                setting.run_id,
-                self.node.name,
-                self._logical_key(),
-                Token(setting.epoch, self.sequence),
-                self.try_number,
-                self.input_ref,
-            )
-        return self._attempt
-
-    def _logical_key(self) -> str:
-        key = f"{self.setting.key}/{self.node.name}"
-        if self.round:
-            key = f"{key}/{self.round}"
-        return f"{key}@{self.input_ref}" if self.input_ref is not None else key
 
 
 class RunLoop:
@@ -155,27 +60,29 @@ class RunLoop:
         self.setting = setting
         #: The task that failed for good, and its error.
         self.failure: tuple[str, BaseException] | None = None
-        self._handler = handler
         self._recorder = recorder
-        self._journal = journal
-        self._transaction = transaction
-        self._output = output
+        self._is_recording = recorder.is_on
+        self._arguments = Arguments(plan, context)
+        self._acceptor = Acceptor(recorder, journal, transaction)
+        self._launcher = Launcher(
+            plan,
+            context,
+            setting,
+            handler=handler,
+            transaction=transaction,
+            output=output,
+            come_back=self._come_back,
+        )
+        self._inbox = self._launcher.inbox
         self._chance = chance
         self._ready: deque[Node] = deque(plan.starts)
         self._waiting = [node.wait_count for node in plan.nodes]
         self._tries: dict[int, int] = {}
         self._rounds: dict[int, int] = {}
-        self._refs: dict[int, str] = {}
         self._sequence = 0
         self._flying: dict[int, Flight] = {}
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._due: list[tuple[float, int, Step]] = []
         self._timer_count = 0
-        self._lanes: dict[str, Lane[Flight]] = {}
-        self._inbox: Inbox[Flight] = Inbox()
-        self._variables = copy_context()
-        self._is_recording = recorder.is_on
-        self._max_steps = setting.max_steps
-        self._has_inline = _is_builtin_direct(plan, handler)
 
     # The loop
 
@@ -190,8 +97,7 @@ class RunLoop:
                 self._await()
         finally:
             self._recorder.flush()
-            for lane in self._lanes.values():
-                lane.close()
+            self._launcher.close()
 
     def _submit(self, node: Node) -> None:
         if node.definition is None:
@@ -202,43 +108,51 @@ class RunLoop:
         except HandrailError as error:
             self._fail(node, error)
             return
-        if self._has_inline and node.is_light and not (self._ready or self._flying or self._due):
+        # Between two looks at the queue, if nobody else would have to wait for it.
+        if (
+            node.is_light
+            and self._launcher.is_direct_ours
+            and not (self._ready or self._flying or self._due)
+        ):
             if self._is_recording:
                 self._recorder.flush_if_due()
-            self._run_inline(flight)
+            self._launcher.run_inline(flight)
             self._settle(flight)
         else:
-            self._launch(flight)
+            self._flying[flight.sequence] = flight
+            self._launcher.launch(flight)
+            if flight.definition.timeout_seconds is not None:
+                self._at(flight.definition.timeout_seconds, partial(self._time_out, flight))
 
     def _await(self) -> None:
         if self._inbox.is_empty():
             self._recorder.flush()
-        flight = self._inbox.get(self._patience)
-        if flight is None:
-            self._act_on_time()
-        elif not flight.is_fenced:
-            del self._flying[flight.sequence]
-            self._settle(flight)
-
-    def _act_on_time(self) -> None:
+        step = self._inbox.get(self._patience)
+        if step is not None:
+            step()
+            return
         now = time.monotonic()
         while self._due and self._due[0][0] <= now:
             heapq.heappop(self._due)[2]()
-        for lane in self._lanes.values():
-            lane.grow()
+        self._launcher.grow()
+
+    def _come_back(self, flight: Flight) -> None:
+        if not flight.is_fenced:
+            del self._flying[flight.sequence]
+            self._settle(flight)
 
     def _settle(self, flight: Flight) -> None:
         if flight.error is None:
             try:
-                self._accept(flight)
+                self._acceptor.accept(flight)
             except HandrailError as error:
                 flight.error = error
-        if flight.error is None:
-            if flight.try_number > 1:
-                del self._tries[flight.node.index]
-            self._finish(flight.node, flight.value)
-        else:
+        if flight.error is not None:
             self._retry_or_fail(flight, flight.error)
+            return
+        if flight.try_number > 1:
+            del self._tries[flight.node.index]
+        self._finish(flight.node, flight.value)
 
     def _finish(self, node: Node, value: Any) -> None:
         self.context.results[node.name] = value
@@ -259,24 +173,27 @@ class RunLoop:
 
     def _begin(self, node: Node) -> Flight:
         self._sequence = sequence = self._sequence + 1
-        if self._max_steps is not None and sequence > self._max_steps:
-            raise StepLimitExceeded(self.setting.run_id, self._max_steps)
+        setting = self.setting
+        if setting.max_steps is not None and sequence > setting.max_steps:
+            raise StepLimitExceeded(setting.run_id, setting.max_steps)
         tries = self._tries
-        flight = Flight(self.setting, node, sequence, tries.get(node.index, 1) if tries else 1)
+        flight = Flight(setting, node, sequence, tries.get(node.index, 1) if tries else 1)
+        definition = flight.definition
         if node.bindings:
-            flight.arguments = self._bind(node)
-        definition = node.definition
-        assert definition is not None
+            flight.arguments = self._arguments.bind(node)
         if definition.max_cycles is not None:
             flight.round = self._count_round(node, definition.max_cycles)
         if definition.workspace is not None:
-            flight.input_ref = self._refs.get(node.ref_source, self.setting.base_ref)
+            flight.input_ref = self._acceptor.refs.get(node.ref_source, setting.base_ref)
         if self._is_recording:
-            self._record_start(flight, definition)
+            self._record_start(flight)
         return flight
 
-    def _record_start(self, flight: Flight, definition: TaskDefinition) -> None:
-        data: dict[str, Any] = {"handler": definition.handler_type, "try": flight.try_number}
+    def _record_start(self, flight: Flight) -> None:
+        data: dict[str, Any] = {
+            "handler": flight.definition.handler_type,
+            "try": flight.try_number,
+        }
         if flight.input_ref is not None:
             data["ref"] = flight.input_ref
         self._recorder.event(kinds.TASK_STARTED, flight.node.name, flight.attempt_id, data)
@@ -290,195 +207,15 @@ class RunLoop:
         self._rounds[node.index] = rounds + 1
         return rounds + 1
 
-    def _bind(self, node: Node) -> dict[str, Any]:
-        arguments: dict[str, Any] = {}
-        results, channel = self.context.results, self.context.channel
-        for binding in node.bindings:
-            parameter, source = binding.parameter, binding.source
-            if source == "bound":
-                arguments[parameter] = binding.value
-            elif source == "result":
-                arguments[parameter] = results[self.plan.nodes[binding.node].name]
-            elif source == "field" and (found := self._fields(node, binding)):
-                arguments[parameter] = found[0]
-            elif parameter in channel:
-                arguments[parameter] = channel.get(parameter)
-            elif binding.required:
-                raise TaskInputError(
-                    f"Task '{node.name}' needs '{parameter}', and neither an upstream result nor "
-                    f"the channel has it."
-                )
-        return arguments
-
-    def _fields(self, node: Node, binding: Binding) -> list[Any]:
-        found, names = [], []
-        for index in binding.nodes:
-            parent = self.plan.nodes[index].name
-            result = self.context.results.get(parent)
-            if isinstance(result, BaseModel) and binding.parameter in type(result).model_fields:
-                found.append(getattr(result, binding.parameter))
-                names.append(parent)
-            elif isinstance(result, Mapping) and binding.parameter in result:
-                found.append(result[binding.parameter])
-                names.append(parent)
-        if len(found) > 1:
-            raise TaskInputError(
-                f"Task '{node.name}': '{binding.parameter}' is in the results of "
-                f"{' and '.join(names)}; bind it to say which is meant."
-            )
-        return found
-
     def _group_result(self, node: Node) -> dict[str, Any]:
         return {name: self.context.results.get(name) for name, _ in node.members}
 
-    # Bodies
-
-    def _run_inline(self, flight: Flight) -> None:
-        definition = flight.node.definition
-        assert definition is not None
-        injected = (
-            TaskExecutionContext(flight.attempt, execution=self.context)
-            if definition.inject_context
-            else None
-        )
-        try:
-            if self._output is None:
-                flight.value = run_body(definition, flight.arguments, context=injected)
-            else:
-                with _captured(self._output(flight.node.name, flight.attempt_id)):
-                    flight.value = run_body(definition, flight.arguments, context=injected)
-        except (Exception, SystemExit) as error:
-            flight.error = error
-
-    def _launch(self, flight: Flight) -> None:
-        definition = flight.node.definition
-        assert definition is not None
-        self._flying[flight.sequence] = flight
-        self._lane(definition.handler_type).submit(flight)
-        if definition.timeout_seconds is not None:
-            self._at(definition.timeout_seconds, lambda: self._time_out(flight))
-
-    def _lane(self, handler_type: str) -> Lane[Flight]:
-        lane = self._lanes.get(handler_type)
-        if lane is None:
-            capacity = self._handler(handler_type).capacity(self.setting.max_workers)
-            lane = Lane(handler_type, self._perform, capacity, self._variables)
-            self._lanes[handler_type] = lane
-        return lane
-
-    def _perform(self, flight: Flight) -> None:
-        """Runs in a lane's thread. The one place where any failure becomes an outcome."""
-        try:
-            if flight.node.is_light and self._has_inline:
-                self._run_inline(flight)
-            else:
-                self._perform_body(flight)
-        except BaseException as error:
-            flight.error = error
-        self._inbox.put(flight)
-
-    def _perform_body(self, flight: Flight) -> None:
-        definition = flight.node.definition
-        assert definition is not None
-        if definition.workspace is None:
-            flight.value = self._execute(flight, None)
-            return
-        assert self._transaction is not None
-        opened = self._transaction.open(definition, flight.attempt)
-        if isinstance(opened, Adopted):
-            flight.adopted = opened
-            return
-        try:
-            flight.value = self._execute(flight, opened)
-            if not flight.is_fenced:
-                flight.output_ref = self._transaction.stage(
-                    opened,
-                    f"{self.setting.workflow}: {flight.node.name}",
-                    time.time_ns() // 1_000_000,
-                    self.setting.made_by,
-                )
-        finally:
-            self._transaction.close(opened)
-
-    def _execute(self, flight: Flight, opened: Any) -> Any:
-        definition = flight.node.definition
-        assert definition is not None
-        handler = self._handler(definition.handler_type)
-        context = HandlerContext(self.context, flight.attempt)
-        workspace = opened.workspace if opened is not None else None
-        if self._output is None:
-            bound = BoundTask(definition, flight.attempt, flight.arguments, context, workspace)
-            return execute(handler, bound, context)
-        with _captured(self._output(flight.node.name, flight.attempt_id)) as sink:
-            bound = BoundTask(
-                definition, flight.attempt, flight.arguments, context, workspace, also_shown(sink)
-            )
-            return execute(handler, bound, context)
-
-    # Settling
-
-    def _accept(self, flight: Flight) -> None:
-        if flight.adopted is not None:
-            self._adopt(flight, flight.adopted)
-        elif getattr(flight.value, "completed_successfully", None) is False:
-            raise TaskFailedByResult(flight.value)
-        elif flight.output_ref is not None:
-            self._publish(flight, flight.output_ref)
-        elif self._is_recording:
-            self._recorder.event(
-                kinds.TASK_SUCCEEDED,
-                flight.node.name,
-                flight.attempt_id,
-                _told(flight.value),
-            )
-
-    def _publish(self, flight: Flight, output_ref: str) -> None:
-        assert self._journal is not None
-        assert self._transaction is not None
-        node, attempt = flight.node, flight.attempt
-        data = {**_told(flight.value), "ref": output_ref}
-        event = Event(
-            kinds.TASK_SUCCEEDED, time.time_ns() // 1_000_000, node.name, attempt.attempt_id, data
-        )
-        events = [*self._recorder.taken(), event]
-        reply = self._journal.accept(
-            Acceptance(
-                run_id=attempt.run_id,
-                logical_key=attempt.logical_key,
-                task_id=node.name,
-                attempt_id=attempt.attempt_id,
-                token=attempt.token,
-                result=data["result"],
-                branch=self._transaction.branch,
-                input_ref=attempt.input_ref,
-                output_ref=output_ref,
-                events=events,
-            )
-        )
-        if isinstance(reply, Accepted):
-            self._recorder.tell([event])
-            self._refs[node.index] = output_ref
-            return
-        self._recorder.put_back(events[:-1])
-        if isinstance(reply, Adopted):
-            self._adopt(flight, reply)
-            return
-        raise _lost(attempt, self._transaction, reply)
-
-    def _adopt(self, flight: Flight, adopted: Adopted) -> None:
-        """Takes over what an earlier attempt of the same work left."""
-        flight.value = decode(adopted.result)
-        data = {"result": adopted.result, "adopted": adopted.attempt_id}
-        if adopted.ref is not None:
-            self._refs[flight.node.index] = adopted.ref
-            data["ref"] = adopted.ref
-        self._recorder.event(kinds.TASK_SUCCEEDED, flight.node.name, flight.attempt_id, data)
+    # Failing
 
     def _retry_or_fail(self, flight: Flight, error: BaseException) -> None:
         node = flight.node
-        assert node.definition is not None
         decision = (
-            decide_retry(node.definition, error, flight.try_number, self._chance)
+            decide_retry(flight.definition, error, flight.try_number, self._chance)
             if self.failure is None
             else None
         )
@@ -492,7 +229,7 @@ class RunLoop:
             flight.attempt_id,
             {"error": describe(error), "delay_seconds": decision.delay_seconds},
         )
-        self._at(decision.delay_seconds, lambda: self._try_again(node))
+        self._at(decision.delay_seconds, partial(self._try_again, node))
 
     def _try_again(self, node: Node) -> None:
         if self.failure is None:
@@ -501,7 +238,7 @@ class RunLoop:
     def _fail(self, node: Node, error: BaseException, attempt_id: str = "") -> None:
         data: dict[str, Any] = {"error": describe(error)}
         if isinstance(error, TaskFailedByResult):
-            data.update(_told(error.result))
+            data.update(told(error.result))
         self._recorder.event(kinds.TASK_FAILED, node.name, attempt_id, data)
         if self.failure is None:
             self.failure = (node.name, error)
@@ -510,34 +247,32 @@ class RunLoop:
 
     # Time
 
-    def _at(self, delay_seconds: float, do: Callable[[], None]) -> None:
+    def _at(self, delay_seconds: float, step: Step) -> None:
         self._timer_count += 1
-        heapq.heappush(self._due, (time.monotonic() + delay_seconds, self._timer_count, do))
+        heapq.heappush(self._due, (time.monotonic() + delay_seconds, self._timer_count, step))
 
     def _patience(self) -> float | None:
-        if any(lane.has_waiting for lane in self._lanes.values()):
-            return GROW_SECONDS
-        return self._due[0][0] - time.monotonic() if self._due else None
+        growing = self._launcher.patience()
+        if growing is not None or not self._due:
+            return growing
+        return self._due[0][0] - time.monotonic()
 
     def _time_out(self, flight: Flight) -> None:
-        if flight.sequence not in self._flying:
-            return
-        definition = flight.node.definition
-        assert definition is not None
-        assert definition.timeout_seconds is not None
-        flight.is_fenced = True
+        if flight.sequence in self._flying:
+            self._launcher.stop(flight, partial(self._timed_out, flight))
+
+    def _timed_out(self, flight: Flight, stopped: bool) -> None:
         del self._flying[flight.sequence]
-        stopped = self._handler(definition.handler_type).stop(flight.attempt_id)
-        error = AttemptTimeout(flight.node.name, definition.timeout_seconds, stopped=stopped)
+        seconds = flight.definition.timeout_seconds
+        assert seconds is not None
+        error = AttemptTimeout(flight.node.name, seconds, stopped=stopped)
         self._retry_or_fail(flight, error)
 
     def abort(self) -> None:
         """Stops the bodies that can be stopped and refuses what the others bring."""
-        for flight in self._flying.values():
-            flight.is_fenced = True
-            assert flight.node.definition is not None
-            self._handler(flight.node.definition.handler_type).stop(flight.attempt_id)
-        self._flying.clear()
+        flying, self._flying = self._flying, {}
+        for flight in flying.values():
+            self._launcher.stop_now(flight)
 
     # Resuming
 
@@ -572,7 +307,7 @@ class RunLoop:
     def _take_back(self, node: Node, data: Mapping[str, Any]) -> Node:
         self.context.results[node.name] = decode(data["result"])
         if "ref" in data:
-            self._refs[node.index] = data["ref"]
+            self._acceptor.refs[node.index] = data["ref"]
         return node
 
     # The end
@@ -588,66 +323,11 @@ class RunLoop:
     @property
     def final_ref(self) -> str | None:
         """The commit that the run's last writer left; the base ref if none wrote."""
-        last = self.plan.last_writer
-        return self._refs.get(last.index, self.setting.base_ref) if last else self.setting.base_ref
-
-
-class _captured:
-    """Sends what a body prints to its attempt's log."""
-
-    __slots__ = ("_sink", "_token")
-
-    def __init__(self, sink: AttemptOutput) -> None:
-        self._sink = sink
-
-    def __enter__(self) -> AttemptOutput:
-        self._token = current_output.set(self._sink)
-        return self._sink
-
-    def __exit__(self, *exc_info: object) -> None:
-        current_output.reset(self._token)
-        self._sink.close()
-
-
-class TaskFailedByResult(TaskFailed):
-    """A body returned `completed_successfully=False`."""
-
-    retryable = False
-
-    def __init__(self, result: Any) -> None:
-        self.result = result
-        super().__init__("the task returned completed_successfully=False")
+        last, base_ref = self.plan.last_writer, self.setting.base_ref
+        return self._acceptor.refs.get(last.index, base_ref) if last is not None else base_ref
 
 
 def _change(channel: dict[str, Any], data: Mapping[str, Any]) -> None:
     channel.pop(data["key"], None)
     if "value" in data:
         channel[data["key"]] = decode(data["value"])
-
-
-_METRICS = ("inserts", "updates", "soft_deletes", "total_rows")
-
-
-def _told(value: Any) -> dict[str, Any]:
-    data: dict[str, Any] = {"result": encode(value)}
-    if isinstance(value, BaseModel):
-        metrics = {
-            name: count
-            for name in _METRICS
-            if type(count := getattr(value, name, None)) is int and count >= 0
-        }
-        if metrics:
-            data["metrics"] = metrics
-    return data
-
-
-def _lost(attempt: Attempt, transaction: Transaction, conflict: Conflict) -> HandrailError:
-    if conflict.stale:
-        return StaleAttemptError(attempt.task_id, "a later attempt of it has begun")
-    return PublishFenceError(str(transaction.branch), conflict.expected, conflict.found)
-
-
-def _is_builtin_direct(plan: Plan, handler: Callable[[str], TaskHandler]) -> bool:
-    if not any(node.is_light and node.definition is not None for node in plan.nodes):
-        return False
-    return type(handler("direct")).__module__ == "handrail.handlers.direct"

@@ -38,7 +38,8 @@ from handrail.keep.trees import Trees
 from handrail.run.context import ExecutionContext
 from handrail.run.engine import WorkflowEngine, raise_failure
 from handrail.run.failure import one_line
-from handrail.run.loop import RunLoop, RunSetting
+from handrail.run.flight import RunSetting
+from handrail.run.loop import RunLoop
 from handrail.run.output import AttemptOutput
 from handrail.run.record import Recorder
 from handrail.run.transaction import Folders, Transaction

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from typer.testing import CliRunner, Result
 
 from handrail import WorkspaceSpec, task, workflow
@@ -14,6 +15,14 @@ from handrail.cli.application import application
 from handrail.errors import RunFailed
 
 Call = Callable[..., Result]
+
+
+class Wanted(BaseModel):
+    lines: int
+
+
+class Written(BaseModel):
+    lines: int
 
 
 @pytest.fixture
@@ -45,13 +54,13 @@ def songs(runtime: Runtime) -> str:
             return 3
 
         @task(workspace=WorkspaceSpec())
-        def write(workspace: Path, params: dict[str, int]) -> dict[str, int]:
+        def write(workspace: Path, params: Wanted) -> Written:
             (workspace / "songs.txt").write_text("Anchor\nTide\n")
-            return {"lines": 2}
+            return Written(lines=params.lines)
 
-        count >> write(params={"wanted": 2})
+        count >> write
 
-    _, context = runtime.execute(flow, ret_context=True, inputs={"year": 2013})
+    _, context = runtime.execute(flow, ret_context=True, inputs={"lines": 2})
     return str(context.run_id)
 
 
@@ -64,7 +73,7 @@ def storm(runtime: Runtime) -> str:
         def rise() -> float:
             return float("nan")
 
-        @task(id="b[r]eak\x1b[31m")
+        @task(id="b[r]eak")
         def fall(rise: float) -> None:
             raise ValueError("too [high]\x1b[2J\nsecond line")
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import datetime
 import threading
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -10,11 +9,6 @@ import pytest
 
 from handrail.cli import values
 from handrail.contracts.values import encode
-
-
-@dataclass
-class Span:
-    days: int
 
 
 @pytest.mark.parametrize(

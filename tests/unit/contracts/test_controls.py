@@ -126,7 +126,8 @@ def test_controls_are_frozen() -> None:
 
 
 def test_rates_go_together() -> None:
-    assert ExecutionLimits(rate_limit_frequency_in_seconds=1, rate_limit_per_frequency=2)
+    limits = ExecutionLimits(rate_limit_frequency_in_seconds=1, rate_limit_per_frequency=2)
+    assert limits.rate_limit_per_frequency == 2
     with pytest.raises(ValidationError, match="go together"):
         ExecutionLimits(rate_limit_per_frequency=2)
     with pytest.raises(ValidationError):

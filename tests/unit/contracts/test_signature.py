@@ -180,7 +180,7 @@ def optional(params: Params | None) -> Result:
     return Result(total=1)
 
 
-def no_return(params: Params):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def no_return(params: Params):  # type: ignore[no-untyped-def]
     return None
 
 

@@ -106,8 +106,8 @@ def test_a_task_without_a_function_can_be_made() -> None:
         (lambda: task("a/b")(add), "must not contain '/'"),
         (lambda: task("a\\b")(add), "must not contain '/'"),
         (lambda: task("a\nb")(add), "control characters"),
-        (lambda: task("a", id="b")(add), "say the id once"),  # type: ignore[call-overload]
-        (lambda: task(id="a", name="b")(add), "say id or name, not both"),  # type: ignore[call-overload]
+        (lambda: task("a", id="b")(add), "say the id once"),
+        (lambda: task(id="a", name="b")(add), "say id or name, not both"),
         (lambda: task(handler="a", handler_type="b")(add), "say handler_type or handler"),
         (lambda: task(task(add)), "decorated twice"),
         (lambda: task(timeout=0)(add), "timeout=0 must be a number larger than 0"),
@@ -249,7 +249,7 @@ def test_an_instance_of_a_typed_task_binds_params_or_fields_of_it() -> None:
 
     assert dict(typed.instance("a", params=Params(size=1)).bound) == {"params": Params(size=1)}
     assert dict(typed.instance("b", size=1).bound) == {"size": 1}
-    with pytest.raises(TaskInputError, match="no parameter 'sise'. Did you mean 'size'"):
+    with pytest.raises(TaskInputError, match=r"no parameter 'sise'\. Did you mean 'size'"):
         typed.instance("c", sise=1)
 
 

@@ -17,6 +17,7 @@ from handrail.errors import (
     DuplicateTaskError,
     HandlerError,
     NotSerializableError,
+    RemoteError,
     TaskFailed,
     WatcherAPIError,
 )
@@ -315,7 +316,7 @@ def test_an_error_that_cannot_come_back_is_told_in_words() -> None:
             return "the river is high"
 
     found = through(Local())
-    assert type(found) is HandlerError
+    assert type(found) is RemoteError
     assert "Local: the river is high" in str(found)
     assert vars(found)["type_name"].endswith("Local")
     assert vars(found)["message"] == "the river is high"

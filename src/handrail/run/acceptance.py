@@ -1,0 +1,128 @@
+"""Settling an attempt whose body succeeded: published, adopted, or refused."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pydantic import BaseModel
+
+from handrail.contracts import event as kinds
+from handrail.contracts.attempt import Attempt
+from handrail.contracts.event import Event
+from handrail.contracts.values import decode, encode
+from handrail.errors import HandrailError, PublishFenceError, StaleAttemptError, TaskFailed
+from handrail.keep.base import Acceptance, Accepted, Adopted, Conflict, Journal
+from handrail.run.flight import Flight
+from handrail.run.record import Recorder
+from handrail.run.transaction import Transaction
+
+
+class TaskFailedByResult(TaskFailed):
+    """A body returned `completed_successfully=False`."""
+
+    retryable = False
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+        super().__init__("the task returned completed_successfully=False")
+
+
+class Acceptor:
+    """Brings results into the journal, and remembers the commits they left."""
+
+    def __init__(
+        self, recorder: Recorder, journal: Journal | None, transaction: Transaction | None
+    ) -> None:
+        self._recorder = recorder
+        self._journal = journal
+        self._transaction = transaction
+        #: Commit that each writing node left, by the node's index.
+        self.refs: dict[int, str] = {}
+
+    def accept(self, flight: Flight) -> None:
+        """Publishes and records an attempt, or takes over what an earlier one left.
+
+        Raises:
+            TaskFailedByResult: the body reports that it did not succeed.
+            StaleAttemptError: a later attempt has begun.
+            PublishFenceError: the branch moved.
+        """
+        if flight.adopted is not None:
+            self._adopt(flight, flight.adopted)
+        elif getattr(flight.value, "completed_successfully", None) is False:
+            raise TaskFailedByResult(flight.value)
+        elif flight.output_ref is not None:
+            self._publish(flight, flight.output_ref)
+        elif self._recorder.is_on:
+            self._recorder.event(
+                kinds.TASK_SUCCEEDED,
+                flight.node.name,
+                flight.attempt_id,
+                told(flight.value),
+            )
+
+    def _publish(self, flight: Flight, output_ref: str) -> None:
+        assert self._journal is not None
+        assert self._transaction is not None
+        node, attempt = flight.node, flight.attempt
+        data = {**told(flight.value), "ref": output_ref}
+        event = Event(
+            kinds.TASK_SUCCEEDED, time.time_ns() // 1_000_000, node.name, attempt.attempt_id, data
+        )
+        events = [*self._recorder.taken(), event]
+        reply = self._journal.accept(
+            Acceptance(
+                run_id=attempt.run_id,
+                logical_key=attempt.logical_key,
+                task_id=node.name,
+                attempt_id=attempt.attempt_id,
+                token=attempt.token,
+                result=data["result"],
+                branch=self._transaction.branch,
+                input_ref=attempt.input_ref,
+                output_ref=output_ref,
+                events=events,
+            )
+        )
+        if isinstance(reply, Accepted):
+            self._recorder.tell([event])
+            self.refs[node.index] = output_ref
+            return
+        self._recorder.put_back(events[:-1])
+        if isinstance(reply, Adopted):
+            self._adopt(flight, reply)
+            return
+        raise _lost(attempt, self._transaction, reply)
+
+    def _adopt(self, flight: Flight, adopted: Adopted) -> None:
+        """Takes over what an earlier attempt of the same work left."""
+        flight.value = decode(adopted.result)
+        data = {"result": adopted.result, "adopted": adopted.attempt_id}
+        if adopted.ref is not None:
+            self.refs[flight.node.index] = adopted.ref
+            data["ref"] = adopted.ref
+        self._recorder.event(kinds.TASK_SUCCEEDED, flight.node.name, flight.attempt_id, data)
+
+
+_METRICS = ("inserts", "updates", "soft_deletes", "total_rows")
+
+
+def told(value: Any) -> dict[str, Any]:
+    """What the journal keeps of a result: its text, and row metrics where it has them."""
+    data: dict[str, Any] = {"result": encode(value)}
+    if isinstance(value, BaseModel):
+        metrics = {
+            name: count
+            for name in _METRICS
+            if type(count := getattr(value, name, None)) is int and count >= 0
+        }
+        if metrics:
+            data["metrics"] = metrics
+    return data
+
+
+def _lost(attempt: Attempt, transaction: Transaction, conflict: Conflict) -> HandrailError:
+    if conflict.stale:
+        return StaleAttemptError(attempt.task_id, "a later attempt of it has begun")
+    return PublishFenceError(str(transaction.branch), conflict.expected, conflict.found)

@@ -1,0 +1,63 @@
+"""Takes the arguments of a body from where the plan says they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from handrail.errors import TaskInputError
+from handrail.flow.plan import Binding, Node, Plan
+from handrail.run.context import ExecutionContext
+
+
+class Arguments:
+    """Binds arguments from a run's results and channel."""
+
+    def __init__(self, plan: Plan, context: ExecutionContext) -> None:
+        self._plan = plan
+        self._context = context
+
+    def bind(self, node: Node) -> dict[str, Any]:
+        """The arguments of a node's body, by parameter.
+
+        Raises:
+            TaskInputError: one is nowhere, or in two places.
+        """
+        arguments: dict[str, Any] = {}
+        results, channel = self._context.results, self._context.channel
+        for binding in node.bindings:
+            parameter, source = binding.parameter, binding.source
+            if source == "bound":
+                arguments[parameter] = binding.value
+            elif source == "result":
+                arguments[parameter] = results[self._plan.nodes[binding.node].name]
+            elif source == "field" and (found := self._fields(node, binding)):
+                arguments[parameter] = found[0]
+            elif parameter in channel:
+                arguments[parameter] = channel.get(parameter)
+            elif binding.required:
+                raise TaskInputError(
+                    f"Task '{node.name}' needs '{parameter}', and neither an upstream result nor "
+                    f"the channel has it."
+                )
+        return arguments
+
+    def _fields(self, node: Node, binding: Binding) -> list[Any]:
+        found, names = [], []
+        for index in binding.nodes:
+            parent = self._plan.nodes[index].name
+            result = self._context.results.get(parent)
+            if isinstance(result, BaseModel) and binding.parameter in type(result).model_fields:
+                found.append(getattr(result, binding.parameter))
+                names.append(parent)
+            elif isinstance(result, Mapping) and binding.parameter in result:
+                found.append(result[binding.parameter])
+                names.append(parent)
+        if len(found) > 1:
+            raise TaskInputError(
+                f"Task '{node.name}': '{binding.parameter}' is in the results of "
+                f"{' and '.join(names)}; bind it to say which is meant."
+            )
+        return found

@@ -1,0 +1,168 @@
+"""Runs bodies, here or in a handler's lane, and brings their outcomes back.
+
+The engine's thread calls; lanes' threads do the work; what comes back is put into the inbox as a
+step for the engine's thread to take.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from typing import Any
+
+from handrail.flow.plan import Plan
+from handrail.keep.base import Adopted
+from handrail.run.body import run_body
+from handrail.run.context import ExecutionContext, HandlerContext, TaskExecutionContext
+from handrail.run.dispatch import Inbox, Lane
+from handrail.run.flight import Flight, RunSetting
+from handrail.run.handler import BoundTask, TaskHandler, also_shown, execute
+from handrail.run.output import AttemptOutput, captured
+from handrail.run.transaction import OpenAttempt, Transaction
+
+#: A lane gets another thread when nothing came back for so long (seconds).
+GROW_SECONDS = 0.002
+
+#: Something for the engine's thread to do.
+Step = Callable[[], None]
+
+
+class Launcher:
+    """Where the bodies of one run are."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        context: ExecutionContext,
+        setting: RunSetting,
+        *,
+        handler: Callable[[str], TaskHandler],
+        transaction: Transaction | None,
+        output: Callable[[str, str], AttemptOutput] | None,
+        come_back: Callable[[Flight], None],
+    ) -> None:
+        self.inbox: Inbox[Step] = Inbox()
+        self._context = context
+        self._setting = setting
+        self._handler = handler
+        self._transaction = transaction
+        self._output = output
+        self._come_back = come_back
+        self._lanes: dict[str, Lane[Flight]] = {}
+        self._variables = copy_context()
+        #: Is "direct" ours, so that its bodies may run without asking it?
+        self.is_direct_ours = _is_direct_ours(plan, handler)
+
+    # In the engine's thread
+
+    def launch(self, flight: Flight) -> None:
+        """Lets a lane of its handler run the body."""
+        handler_type = flight.definition.handler_type
+        lane = self._lanes.get(handler_type)
+        if lane is None:
+            capacity = self._handler(handler_type).capacity(self._setting.max_workers)
+            lane = Lane(handler_type, self._perform, capacity, self._variables)
+            self._lanes[handler_type] = lane
+        lane.submit(flight)
+
+    def run_inline(self, flight: Flight) -> None:
+        """Runs the body in this thread. A keyboard interrupt goes through."""
+        injected = (
+            TaskExecutionContext(flight.attempt, execution=self._context)
+            if flight.definition.inject_context
+            else None
+        )
+        try:
+            if self._output is None:
+                flight.value = run_body(flight.definition, flight.arguments, context=injected)
+            else:
+                with captured(self._output(flight.node.name, flight.attempt_id)):
+                    flight.value = run_body(flight.definition, flight.arguments, context=injected)
+        except (Exception, SystemExit) as error:
+            flight.error = error
+
+    def stop(self, flight: Flight, then: Callable[[bool], None]) -> None:
+        """Stops a body from a side thread; `then(stopped)` becomes a step of the engine."""
+
+        def work() -> None:
+            stopped = self.stop_now(flight)
+            self.inbox.put(partial(then, stopped))
+
+        threading.Thread(target=work, name="handrail-stop", daemon=True).start()
+
+    def stop_now(self, flight: Flight) -> bool:
+        """Stops a body and waits for it. True: it is certain that it no longer runs."""
+        flight.is_fenced = True
+        return self._handler(flight.definition.handler_type).stop(flight.attempt_id)
+
+    def grow(self) -> None:
+        """Gives lanes whose attempts wait another thread."""
+        for lane in self._lanes.values():
+            lane.grow()
+
+    def patience(self) -> float | None:
+        """How long nothing may come back before lanes should grow; none: they cannot."""
+        return GROW_SECONDS if any(lane.has_waiting for lane in self._lanes.values()) else None
+
+    def close(self) -> None:
+        """Lets the lanes' threads end."""
+        for lane in self._lanes.values():
+            lane.close()
+
+    # In a lane's thread
+
+    def _perform(self, flight: Flight) -> None:
+        """The one place where whatever is raised becomes an outcome."""
+        try:
+            if flight.node.is_light and self.is_direct_ours:
+                self.run_inline(flight)
+            elif flight.definition.workspace is None:
+                flight.value = self._execute(flight, None)
+            else:
+                self._execute_with_files(flight)
+        except BaseException as error:
+            flight.error = error
+        self.inbox.put(partial(self._come_back, flight))
+
+    def _execute_with_files(self, flight: Flight) -> None:
+        assert self._transaction is not None
+        opened = self._transaction.open(flight.definition, flight.attempt)
+        if isinstance(opened, Adopted):
+            flight.adopted = opened
+            return
+        try:
+            flight.value = self._execute(flight, opened)
+            if not flight.is_fenced:
+                flight.output_ref = self._transaction.stage(
+                    opened,
+                    f"{self._setting.workflow}: {flight.node.name}",
+                    time.time_ns() // 1_000_000,
+                    self._setting.made_by,
+                )
+        finally:
+            self._transaction.close(opened)
+
+    def _execute(self, flight: Flight, opened: OpenAttempt | None) -> Any:
+        handler = self._handler(flight.definition.handler_type)
+        context = HandlerContext(self._context, flight.attempt)
+        bound = BoundTask(
+            flight.definition,
+            flight.attempt,
+            flight.arguments,
+            context,
+            opened.workspace if opened is not None else None,
+        )
+        if self._output is None:
+            return execute(handler, bound, context)
+        with captured(self._output(flight.node.name, flight.attempt_id)) as sink:
+            bound.output = also_shown(sink)
+            return execute(handler, bound, context)
+
+
+def _is_direct_ours(plan: Plan, handler: Callable[[str], TaskHandler]) -> bool:
+    if not any(node.is_light and node.definition is not None for node in plan.nodes):
+        return False
+    return type(handler("direct")).__module__ == "handrail.handlers.direct"
