@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         options.json.write_text(json.dumps(as_json(outcomes, about), indent=1) + "\n")
     if options.write:
-        RESULTS.write_text(updated(RESULTS.read_text(), rows(outcomes, today()), about))
+        order = [case.name for case in CASES]
+        RESULTS.write_text(updated(RESULTS.read_text(), rows(outcomes, today()), order, about))
     return 1 if any(outcome.measured[0].problem for outcome in outcomes) else 0
 
 

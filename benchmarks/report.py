@@ -151,23 +151,20 @@ def _file_system(folder: Path) -> str:
 # The page
 
 
-def updated(page: str, found: Sequence[Row], about: str) -> str:
+def updated(page: str, found: Sequence[Row], order: Sequence[str], about: str) -> str:
     """The page with `about` and the rows put in; rows of cases not measured are kept.
+
+    Args:
+        order: names of the cases; rows of any other are dropped.
 
     Raises:
         ValueError: the page lacks the marks between which they belong.
     """
     measured = {row.case for row in found}
     before = [_row(line) for line in _between(page, "table").splitlines() if line.startswith("| ")]
-    kept = [row for row in before if row.case not in measured and row.cells != HEADER]
-    page = _put(page, "table", "\n".join(_markdown(_in_order([*kept, *found], before))))
-    return _put(page, "machine", about)
-
-
-def _in_order(found: Sequence[Row], before: Sequence[Row]) -> list[Row]:
-    """Cases stay where they were; those that the page did not have come last."""
-    order = list(dict.fromkeys(row.case for row in [*before, *found]))
-    return sorted(found, key=lambda row: order.index(row.case))
+    kept = [row for row in before if row.case in order and row.case not in measured]
+    together = sorted([*kept, *found], key=lambda row: order.index(row.case))
+    return _put(_put(page, "table", "\n".join(_markdown(together))), "machine", about)
 
 
 def _markdown(found: Sequence[Row]) -> list[str]:

@@ -12,6 +12,9 @@ from hypothesis import settings
 
 from handrail.ids import Ids
 
+#: Servers for tests: `postgres_url`, `redis_url`, and others.
+pytest_plugins = ["tests.services.fixtures"]
+
 # A busy machine is slow at times; the time-out of each test is the limit.
 settings.register_profile("handrail", deadline=None)
 settings.load_profile("handrail")

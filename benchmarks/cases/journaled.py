@@ -95,6 +95,13 @@ def _case(name: str, about: str, make: Callable[[], workflow], count: int, budge
 
 CASES = (
     _case(
+        "chain_1_journaled",
+        "One task that does nothing: what a run costs besides its tasks.",
+        partial(handrail_chain, 1),
+        1,
+        "",
+    ),
+    _case(
         "fan_200_journaled",
         "a >> (200 tasks that do nothing) >> z: workflow.execute() with its defaults.",
         partial(handrail_fan, WIDTH),

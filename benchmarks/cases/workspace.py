@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FOLDERS, _FILES, _SIZE_BYTES = 100, 100, 10_000
 #: Attempts in one process, after one that is thrown away.
-_TIMES = 3
+_TIMES = 1
 
 Body = Callable[[Path, int], None]
 
@@ -61,7 +61,7 @@ class _Phases:
         """The median attempt by its total, with its phases; the first one is left out."""
         phases = list(self._seen)
         attempts = list(zip(*self._seen.values(), strict=True))
-        middle = sorted(attempts[1:], key=sum)[len(attempts) // 2 - 1]
+        middle = sorted(attempts[1:], key=sum)[(len(attempts) - 1) // 2]
         return {
             "attempt": sum(middle),
             "attempt, CPU": self._cpu_seconds * 1000 / len(attempts),
@@ -118,7 +118,7 @@ class _Store:
 
         key = f"{RUN_ID}/{number}"
         attempt = Attempt(
-            f"{RUN_ID}-1-{number}", RUN_ID, "files", key, Token(1, number), 1, self.ref
+            f"{RUN_ID}-1-{number}", RUN_ID, "files", key, Token(1, number), input_ref=self.ref
         )
         with phases("checkout"):
             opened = self.transaction.open(definition, attempt)

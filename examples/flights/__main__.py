@@ -21,9 +21,11 @@ from rich.text import Text
 
 from examples.flights.feed import DAMAGED, deliver
 from examples.flights.pipeline import flights
-from handrail import PostGuardrailViolation, RunFailed, Runtime, load_settings
+from handrail import HandrailError, PostGuardrailViolation, RunFailed, Runtime, load_settings
 from handrail.run.history import RunHistory
 
+_FOLDER = Path(".demo")
+#: Tells a folder of the demo from anything else.
 _MARK = ".made-by-examples-flights"
 
 
@@ -71,13 +73,14 @@ class Demo:
         self._say(f"Home      {_shown(self._runtime.settings.home)}")
         self._say("If this is interrupted or killed, finish the run and then the others with")
         self._say(f"    {_handrail(self._runtime)} resume", "bold")
-        self._say(f"    {self._again()}", "bold")
+        self._say(f"    {self.again(sample)}", "bold")
         return [self._do(run, number) for number, run in enumerate(RUNS, 1)]
 
     def _do(self, run: Run, number: int) -> Outcome:
         self._say(f"\nRun {number} of {len(RUNS)}: {run.title}", "bold cyan")
         before = self._published()
-        inputs = {"next_watermark": run.next_watermark, "feed": str(self._folder / "delivery")}
+        feed = str(self._folder.absolute() / "delivery")
+        inputs = {"next_watermark": run.next_watermark, "feed": feed}
         error, months = None, 0
         try:
             _, context = self._runtime.execute(
@@ -99,14 +102,18 @@ class Demo:
         return head, self._runtime.journal.watermark("flights")
 
     def _tell(self, run: Run, history: RunHistory, problems: list[str]) -> None:
-        head, watermark = self._published()
         if history.reason:
-            self._say(f"Refused: {history.reason}", "red")
+            label = "Refused" if run.is_refused else "Failed"
+            self._say(f"{label}: {history.reason}", "red")
         if problems:
             self._say(f"Not as told: {'; '.join(problems)}.", "bold red")
         elif run.publishes:
-            self._say(f"Published {_short(head)}, watermark {_decoded(watermark)}.", "green")
+            self._say(
+                f"Published {_short(history.ref)}, watermark {_decoded(history.next_watermark)}.",
+                "green",
+            )
         else:
+            head, watermark = self._published()
             self._say(
                 f"Published nothing: main is still {_short(head)}, "
                 f"watermark {_decoded(watermark)}.",
@@ -130,13 +137,16 @@ class Demo:
         for command in ("runs", "workspace log flights", f"show {refused}"):
             self._say(f"    {_handrail(self._runtime)} {command}", "bold")
 
+    def again(self, sample: int) -> str:
+        """The command that goes on where this one ended."""
+        command = f"{_program(Path(sys.executable))} -m examples.flights --keep"
+        if self._folder != _FOLDER:
+            command += f" --folder {_quoted(self._folder)}"
+        return command if sample == 1 else f"{command} --sample {sample}"
+
     def _say(self, text: str, style: str = "") -> None:
         # One line stays one line, however long.
         self._console.print(Text(text, style), soft_wrap=True)
-
-    def _again(self) -> str:
-        folder = "" if self._folder == Path(".demo") else f" --folder {_quoted(self._folder)}"
-        return f"{_program(Path(sys.executable))} -m examples.flights --keep{folder}"
 
 
 def _problems(run: Run, history: RunHistory, error: BaseException | None) -> Iterator[str]:
@@ -147,6 +157,9 @@ def _problems(run: Run, history: RunHistory, error: BaseException | None) -> Ite
         yield f"it is {history.state}"
     elif run.publishes == (history.ref == history.base_ref):
         yield "it published nothing" if run.publishes else "it published something"
+
+
+_NUMBERS = ("months", "rows", "seconds")
 
 
 def _table(outcomes: list[Outcome]) -> Table:
@@ -169,9 +182,6 @@ def _table(outcomes: list[Outcome]) -> Table:
             published or "nothing",
         )
     return table
-
-
-_NUMBERS = ("months", "rows", "seconds")
 
 
 # How things are spelt
@@ -226,12 +236,14 @@ def _prepare(folder: Path, *, keep: bool) -> None:
 def main() -> int:
     """Returns 0 if all went as told, 1 if not, 130 if it was interrupted."""
     parser = argparse.ArgumentParser(prog="python -m examples.flights", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where all is kept")
+    parser.add_argument("--folder", type=Path, default=_FOLDER, help="where all is kept")
     parser.add_argument("--keep", action="store_true", help="go on where an earlier call ended")
     parser.add_argument(
         "--sample", type=int, default=1, metavar="N", help="take only every Nth flight"
     )
     options = parser.parse_args()
+    if options.sample < 1:
+        parser.error("--sample: expected 1 or more")
     try:
         _prepare(options.folder, keep=options.keep)
     except FileExistsError as problem:
@@ -244,8 +256,11 @@ def main() -> int:
         outcomes = demo.play(options.sample)
         demo.summarize(outcomes, demo.check_out_report())
     except KeyboardInterrupt:
-        console.print("Interrupted.")
+        console.print(Text(f"Interrupted. To go on: {demo.again(options.sample)}"), soft_wrap=True)
         return 130
+    except HandrailError as error:
+        console.print(Text(f"error: {error}", "red"), soft_wrap=True)
+        return 1
     finally:
         runtime.close()
     return 1 if any(outcome.problems for outcome in outcomes) else 0

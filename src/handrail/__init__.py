@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from handrail.errors import MissingParameterError as MissingParameterError
     from handrail.errors import NotInstalledError as NotInstalledError
     from handrail.errors import NotSerializableError as NotSerializableError
+    from handrail.errors import ParallelGroupError as ParallelGroupError
     from handrail.errors import ParallelWritersError as ParallelWritersError
     from handrail.errors import PostGuardrailViolation as PostGuardrailViolation
     from handrail.errors import PreGuardrailViolation as PreGuardrailViolation
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from handrail.errors import RunFailed as RunFailed
     from handrail.errors import RunNotFound as RunNotFound
     from handrail.errors import RuntimeConfigError as RuntimeConfigError
+    from handrail.errors import RunWaiting as RunWaiting
     from handrail.errors import StaleAttemptError as StaleAttemptError
     from handrail.errors import StepLimitExceeded as StepLimitExceeded
     from handrail.errors import StoreCorruptError as StoreCorruptError
@@ -83,6 +85,12 @@ if TYPE_CHECKING:
     from handrail.errors import WatcherNetworkError as WatcherNetworkError
     from handrail.errors import WorkerLost as WorkerLost
     from handrail.flow.graph import TaskGraph as TaskGraph
+    from handrail.flow.group import AtLeastNGroupPolicy as AtLeastNGroupPolicy
+    from handrail.flow.group import BestEffortGroupPolicy as BestEffortGroupPolicy
+    from handrail.flow.group import CriticalGroupPolicy as CriticalGroupPolicy
+    from handrail.flow.group import GroupExecutionPolicy as GroupExecutionPolicy
+    from handrail.flow.group import MemberResult as MemberResult
+    from handrail.flow.group import StrictGroupPolicy as StrictGroupPolicy
     from handrail.flow.workflow import workflow as workflow
     from handrail.handlers.direct import DirectTaskHandler as DirectTaskHandler
     from handrail.handlers.process import ProcessTaskHandler as ProcessTaskHandler
@@ -97,6 +105,7 @@ if TYPE_CHECKING:
     from handrail.run.guards import check_guardrails as check_guardrails
     from handrail.run.handler import BoundTask as BoundTask
     from handrail.run.handler import TaskHandler as TaskHandler
+    from handrail.run.typed_channel import TypedChannel as TypedChannel
     from handrail.settings import Settings as Settings
     from handrail.settings import load_settings as load_settings
     from handrail.tracking import Address as Address
@@ -124,6 +133,10 @@ _FACE = {
     "contracts.expr": "chain parallel ParallelGroup",
     "flow.workflow": "workflow",
     "flow.graph": "TaskGraph",
+    "flow.group": (
+        "GroupExecutionPolicy StrictGroupPolicy BestEffortGroupPolicy AtLeastNGroupPolicy "
+        "CriticalGroupPolicy MemberResult"
+    ),
     # Running
     "run.engine": "WorkflowEngine register_handler",
     "run.context": "ExecutionContext TaskExecutionContext",
@@ -133,6 +146,7 @@ _FACE = {
     "handlers.process": "ProcessTaskHandler",
     # Keeping
     "keep.channel": "Channel",
+    "run.typed_channel": "TypedChannel",
     "keep.repository": "Repository",
     # Around
     "hooks.spec": "RunWatcher RunView",
@@ -148,9 +162,9 @@ _FACE = {
     "errors": (
         "HandrailError TaskDefinitionError WorkflowDefinitionError DuplicateTaskError "
         "UnknownTaskError CycleError MissingParameterError ParallelWritersError TaskInputError "
-        "TaskFailed TaskTerminalError GuardrailViolation PreGuardrailViolation "
+        "TaskFailed TaskTerminalError ParallelGroupError GuardrailViolation PreGuardrailViolation "
         "PostGuardrailViolation StaleAttemptError PublishFenceError AttemptTimeout RunError "
-        "RunFailed RunCancelled RunNotFound RunBusy RunChanged CycleLimitExceeded "
+        "RunFailed RunWaiting RunCancelled RunNotFound RunBusy RunChanged CycleLimitExceeded "
         "StepLimitExceeded HandlerError UnknownHandlerError HandlerResultError "
         "NotSerializableError RemoteError WorkerLost RuntimeConfigError NotInstalledError "
         "StoreError "

@@ -13,19 +13,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handrail import plug
 from handrail.contracts import event as kinds
 from handrail.contracts.event import Event, StoredEvent
 from handrail.contracts.task import Task
 from handrail.contracts.values import decode, encode
-from handrail.errors import RunBusy, RunFailed, TaskInputError, WorkflowDefinitionError
+from handrail.errors import (
+    RunBusy,
+    RunCancelled,
+    RunFailed,
+    RuntimeConfigError,
+    TaskInputError,
+    WorkflowDefinitionError,
+)
 from handrail.flow.graph import TaskGraph
 from handrail.flow.locate import load_workflow, reference_of
 from handrail.flow.plan import Plan
 from handrail.flow.workflow import workflow
 from handrail.hooks.chain import WatcherChain
+from handrail.hooks.named import watcher_of
 from handrail.hooks.spec import RunView, RunWatcher
 from handrail.ids import Ids
 from handrail.keep.base import Lease, RunRecord
@@ -42,9 +50,13 @@ from handrail.run.engine import WorkflowEngine
 from handrail.run.failure import one_line
 from handrail.run.history import RunHistory
 from handrail.run.output import AttemptOutput, Capture, RunLog, sink_for
-from handrail.run.session import Opening, Session, Stores
+from handrail.run.session import MakeChannel, Opening, Session, Stores, in_the_journal
+from handrail.run.waits import Wait
 from handrail.settings import Settings, load_settings
 from handrail.tracking.store import SqliteTrackingStore
+
+if TYPE_CHECKING:
+    from handrail.keep.redis_server import RedisServer
 
 log = logging.getLogger("handrail")
 
@@ -60,7 +72,7 @@ class Runtime:
 
     Args:
         settings: by default what flags, environment and files say.
-        watchers: told of every run, besides those that a run is given.
+        watchers: told of every run, besides those of the settings and of its workflow.
     """
 
     def __init__(
@@ -68,6 +80,7 @@ class Runtime:
     ) -> None:
         self.settings = settings or load_settings()
         self.watchers = watchers
+        self._named_watchers: dict[str, RunWatcher] = {}
         self._ids = Ids()
         self._pumping = threading.Lock()
         self._openings: dict[str, dict[str, Any]] = {}
@@ -100,6 +113,22 @@ class Runtime:
         return SqliteTrackingStore(self.home.tracking_database)
 
     @cached_property
+    def redis(self) -> RedisServer:
+        """The server that keeps channels of runs.
+
+        Raises:
+            RuntimeConfigError: no setting says where it is.
+            NotInstalledError: its client library is missing.
+        """
+        from handrail.keep.redis_server import RedisServer
+
+        if self.settings.channel_url is None:
+            raise RuntimeConfigError(
+                "The run keeps its channel in Redis. Say where that is: HANDRAIL_CHANNEL_URL"
+            )
+        return RedisServer(self.settings.channel_url.get_secret_value())
+
+    @cached_property
     def _engine(self) -> WorkflowEngine:
         engine = WorkflowEngine(max_workers=self.settings.max_workers)
         atexit.register(engine.close)
@@ -116,7 +145,7 @@ class Runtime:
     def close(self) -> None:
         """Ends worker processes and closes databases."""
         parts = vars(self)
-        for name in ("_engine", "journal", "tracking"):
+        for name in ("_engine", "journal", "tracking", "redis"):
             if name in parts:
                 parts.pop(name).close()
 
@@ -144,12 +173,14 @@ class Runtime:
         plan = plan_of(flow, start_name, inputs)
         engine = engine or self._engine
         engine.check_handlers(plan)
+        self.watchers_of(flow)  # refused before anything runs, too
         if journal == "memory":
             result, context = self._execute_in_memory(
                 flow, plan, engine, start_name, inputs, max_workers, max_steps, progress
             )
         else:
             opening = self._opening(flow, start_name, key, inputs, max_steps)
+            self._channels(opening)  # refused before anything runs, too
             lease = self._new_lease(opening.run_id, 1)
             record = RunRecord(
                 opening.run_id, flow.name, opening.reference, key, "running", 1, _now()
@@ -191,6 +222,7 @@ class Runtime:
         plan = plan_of(flow, opening.start, opening.inputs)
         engine = engine or self._engine
         engine.check_handlers(plan)
+        self.watchers_of(flow)  # refused before anything runs, too
         return self._continue(flow, plan, record, engine, max_workers, progress)[0]
 
     def run_task(self, task: Task, inputs: Mapping[str, Any]) -> Any:
@@ -263,6 +295,7 @@ class Runtime:
             pipeline=flow.pipeline,
             watermark=watermark,
             next_watermark=next_watermark,
+            channel="journal" if self.settings.channel_url is None else "redis",
         )
 
     def _same_key(
@@ -290,6 +323,7 @@ class Runtime:
     ) -> tuple[Any, ExecutionContext]:
         opening = Opening.read(record, self._opening_data(record.run_id))
         if record.state == "succeeded":
+            opening = replace(opening, channel="journal")  # gone from Redis since
             lease = Lease(record.run_id, record.epoch, "", 0)
             session = self._make_session(flow, plan, opening, lease, engine, None, None, None)
             return session.recall(), session.context
@@ -382,10 +416,41 @@ class Runtime:
             Stores(self.journal, self.journal, self.trees, self.folders),
             engine,
             lease_seconds=self.settings.lease_seconds,
+            channel=self._channels(opening),
             max_workers=max_workers or self.settings.max_workers,
             watch=watch,
             output=output,
             tick=self.tell,
+        )
+
+    def watchers_of(self, flow: workflow) -> list[RunWatcher]:
+        """Who is told of the workflow's runs: settings' first, then the runtime's, then its own;
+        each once.
+
+        Raises:
+            RuntimeConfigError: one is unknown or cannot be made.
+            NotInstalledError: one needs an extra that is missing.
+        """
+        said = (*self.settings.watchers, *self.watchers, *flow.watchers)
+        return list({id(watcher): watcher for watcher in map(self._watcher, said)}.values())
+
+    def _watcher(self, said: RunWatcher | str) -> RunWatcher:
+        if not isinstance(said, str):
+            return watcher_of(said, self.settings)
+        # A name stands for one watcher, whoever says it and however often.
+        if said not in self._named_watchers:
+            self._named_watchers[said] = watcher_of(said, self.settings)
+        return self._named_watchers[said]
+
+    def _channels(self, opening: Opening) -> MakeChannel:
+        """Makes the run's channel where it was when the run was started."""
+        if opening.channel == "journal":
+            return in_the_journal
+        from handrail.keep.redis_channel import RedisChannel
+
+        server, keep_seconds = self.redis, self.settings.channel_keep_seconds
+        return lambda run_id, inputs, on_change: RedisChannel(
+            server, run_id, keep_seconds=keep_seconds
         )
 
     @contextmanager
@@ -398,28 +463,69 @@ class Runtime:
         finished: tuple[str, ...],
         progress: bool | None,
     ) -> Iterator[WatcherChain | None]:
-        watchers = [*self.watchers]
+        watchers = self.watchers_of(flow)
         if progress:
             watchers.append(plug.progress())
         if not watchers:
             yield None
             return
         tasks = {
-            node.name: node.definition.handler_type
-            for node in plan.nodes
-            if node.definition is not None
+            node.name: node.handler_type for node in plan.nodes if node.definition is not None
         }
-        chain = WatcherChain(RunView(run_id, flow.name, epoch, tasks, finished), watchers)
+        within = {
+            node.name: plan.nodes[node.within].name for node in plan.nodes if node.within >= 0
+        }
+        view = RunView(run_id, flow.name, epoch, tasks, finished, _now(), within)
+        chain = WatcherChain(view, watchers)
         chain.start()
         state, reason = "succeeded", None
         try:
             yield chain
         except BaseException as error:
-            state = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
+            is_cancelled = isinstance(error, (KeyboardInterrupt, RunCancelled))
+            state = "cancelled" if is_cancelled else "failed"
             reason = _reason(error)
             raise
         finally:
             chain.finish(state, reason)
+
+    # Questions
+
+    def waits(self, run_id: str) -> list[Wait]:
+        """Questions of a run that have no answer yet."""
+        record = self.journal.run(run_id)
+        asked: dict[str, Wait] = {}
+        for stored in self.journal.events(record.run_id):
+            data = stored.event.data or {}
+            if stored.event.kind == kinds.WAIT_ASKED:
+                asked[data["wait_id"]] = Wait.from_data(data)
+            elif stored.event.kind == kinds.WAIT_ANSWERED:
+                asked.pop(data["wait_id"], None)
+        return list(asked.values())
+
+    def answer(self, run_id: str, value: Any, *, wait_id: str | None = None, by: str = "") -> Wait:
+        """Answers a question of a run; the run takes it at once or when it is resumed.
+
+        Args:
+            wait_id: which question; may be left out if only one is open.
+            by: who answers.
+
+        Raises:
+            TaskInputError: there is no such question, or this is no answer to it.
+        """
+        record = self.journal.run(run_id)
+        waits = [wait for wait in self.waits(run_id) if wait_id in (None, wait.wait_id, wait.task)]
+        if len(waits) != 1:
+            shown = "; ".join(f"{wait.task}: {wait.prompt!r}" for wait in self.waits(run_id))
+            raise TaskInputError(
+                f"Run {record.run_id} has {len(waits)} questions that fit. "
+                f"Open: {shown or 'none'}. Name the task that asks."
+            )
+        wait = waits[0]
+        data = {"wait_id": wait.wait_id, "value": wait.check(value), "by": by}
+        event = Event(kinds.WAIT_ANSWERED, _now(), wait.task, "", data)
+        self.journal.append(record.run_id, record.epoch, [event])
+        return wait
 
     # Looking
 
@@ -464,11 +570,11 @@ class Runtime:
         return RunHistory.of(record, self.journal.events(record.run_id))
 
     def unfinished(self) -> list[RunRecord]:
-        """Runs that can be resumed, newest first: crashed, failed or cancelled ones."""
+        """Runs that can be resumed, newest first: crashed, failed, cancelled, or waiting ones."""
         return [
             record
             for record in self.journal.runs(limit=1000)
-            if self.state_of(record) in ("crashed", "failed", "cancelled")
+            if self.state_of(record) in ("crashed", "failed", "cancelled", "waiting")
         ]
 
     def _finished(self, run_id: str) -> tuple[str, ...]:

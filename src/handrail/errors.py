@@ -9,6 +9,7 @@
     │   ├── MissingParameterError
     │   └── ParallelWritersError
     ├── TaskInputError (ValueError)           input does not fit the task's contract
+    ├── ChannelTypeError (TypeError)          a message is not of its channel's type
     ├── TaskFailed                            a body says: this attempt failed, another may do
     ├── TaskTerminalError                     a body says: do not try again
     ├── GuardrailViolation                    the files are not as the task declares
@@ -16,10 +17,12 @@
     │   └── PostGuardrailViolation
     ├── StaleAttemptError                     another attempt has taken this one's place
     ├── PublishFenceError                     the branch moved; nothing was published
+    ├── ParallelGroupError                    members failed, and the group's policy minds
     ├── AttemptTimeout (TimeoutError)         the body ran past its time limit
     ├── RunError (RuntimeError)               a run did not succeed
     │   ├── RunFailed
     │   ├── RunCancelled
+    │   ├── RunWaiting                        for answers; can be resumed
     │   ├── RunNotFound (LookupError)
     │   ├── RunBusy                           another process holds the run
     │   ├── RunChanged                        the code changed since the run was started
@@ -40,6 +43,8 @@
     │   ├── StoreReadOnlyError (OSError)
     │   ├── UnknownRefError (LookupError)
     │   ├── UnknownClassError (LookupError)   a stored value's class is not where it was
+    │   ├── LockTimeout (TimeoutError)        others held a channel's lock for too long
+    │   ├── LockLost                          a channel's lock was lost while it was held
     │   └── UnsupportedFileError (ValueError) a file that a workspace cannot hold
     ├── TrackedResultError (ValueError, TypeError)  a tracked function returned something else
     └── WatcherError                          tracking
@@ -109,8 +114,8 @@ class UnknownTaskError(WorkflowDefinitionError, KeyError):
     def __init__(self, task_id: str, known: Sequence[str] = ()) -> None:
         self.task_id = task_id
         self.known = tuple(known)
-        shown = ", ".join(sorted(self.known)[:10]) or "none"
-        self._text = f"Unknown task '{task_id}'. Known tasks: {shown}."
+        shown = ", ".join(sorted(self.known)[:10])
+        self._text = f"Unknown task '{task_id}'." + (f" Known tasks: {shown}." if shown else "")
         super().__init__(self._text)
 
     def __str__(self) -> str:  # KeyError would show the repr
@@ -159,6 +164,10 @@ class ParallelWritersError(WorkflowDefinitionError):
 
 class TaskInputError(HandrailError, ValueError):
     """Input that does not fit the task's contract. Another attempt would fail alike."""
+
+
+class ChannelTypeError(HandrailError, TypeError):
+    """A message or a value is not of the type that its typed channel holds."""
 
 
 class _Reasoned(HandrailError):
@@ -232,6 +241,30 @@ class AttemptTimeout(HandrailError, TimeoutError):
         super().__init__(f"Task '{task_id}' ran past its timeout of {timeout_seconds:g} s; {how}.")
 
 
+class ParallelGroupError(HandrailError):
+    """A group did not succeed, as its policy judges."""
+
+    def __init__(
+        self,
+        group_id: str,
+        what: str,
+        *,
+        failed_tasks: Sequence[tuple[str, str]] = (),
+        successful_tasks: Sequence[str] = (),
+    ) -> None:
+        self.group_id = group_id
+        #: Names and messages of the members that failed.
+        self.failed_tasks = list(failed_tasks)
+        #: Names of the members that succeeded.
+        self.successful_tasks = list(successful_tasks)
+        failed = "; ".join(f"{name}: {message}" for name, message in self.failed_tasks)
+        done = ", ".join(self.successful_tasks) or "none"
+        super().__init__(
+            f"Parallel group {group_id} failed: {what}. Failed: {failed or 'none'}. "
+            f"Succeeded: {done}."
+        )
+
+
 # Running a workflow
 
 
@@ -263,6 +296,19 @@ class RunCancelled(RunError):
         self.run_id = run_id
         self.reason = reason
         super().__init__(f"Run {run_id} was cancelled{': ' + reason if reason else ''}.")
+
+
+class RunWaiting(RunError):
+    """The run waits for answers; `waits` are the questions. It can be resumed."""
+
+    def __init__(self, run_id: str, waits: Sequence[Any]) -> None:
+        self.run_id = run_id
+        self.waits = list(waits)
+        asked = "; ".join(f"task '{wait.task}' asks {wait.prompt!r}" for wait in self.waits)
+        super().__init__(
+            f"Run {run_id} is waiting: {asked}. Answer with: handrail answer {run_id} VALUE, "
+            f"then: handrail resume {run_id}"
+        )
 
 
 class RunNotFound(RunError, LookupError):
@@ -448,6 +494,30 @@ class UnsupportedFileError(StoreError, ValueError):
     """A file that a workspace cannot hold: a socket, a device, a name others cannot read."""
 
     retryable = False
+
+
+class LockTimeout(StoreError, TimeoutError):
+    """Others held the lock of a channel's key for too long."""
+
+    def __init__(self, key: str, timeout_seconds: float) -> None:
+        self.key = key
+        self.timeout_seconds = timeout_seconds
+        super().__init__(
+            f"The lock of channel key {key!r} was not free within {timeout_seconds:g} s. "
+            f"Hold it for shorter, or wait longer: channel.lock({key!r}, timeout=...)."
+        )
+
+
+class LockLost(StoreError):
+    """The lock of a channel's key was lost while it was held; another may have had it."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(
+            f"The lock of channel key {key!r} was lost while it was held: this process was stopped "
+            f"for longer than the lock's lease, or the store lost it. Another task may have worked "
+            f"under it meanwhile."
+        )
 
 
 # Tracking

@@ -111,6 +111,18 @@ handlers = Registry(
     },
 )
 
+#: Watchers of runs by the word used in the setting `watchers`.
+watchers = Registry(
+    "watcher",
+    "handrail.watchers",
+    {
+        "console": "handrail.plugins.console:ConsoleWatcher",
+        "opentelemetry": "handrail.plugins.opentelemetry:OpenTelemetryWatcher",
+        "webhook": "handrail.plugins.webhook:WebhookWatcher",
+    },
+    {"opentelemetry": "otel"},
+)
+
 
 class Slot:
     """A place that an upper floor fills and lower floors may ask.

@@ -16,9 +16,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handrail.errors import RuntimeConfigError
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 _PREFIX = "HANDRAIL_"
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -40,6 +43,19 @@ class Settings:
     capture_output: bool = True
     #: Is tracking told of runs?
     tracking: bool = True
+    #: Watchers that are told of every run: names, or "module:Class".
+    watchers: tuple[str, ...] = ()
+    #: Where the watcher "webhook" posts to; hidden, since some services put a token into it.
+    webhook_url: SecretStr | None = None
+    #: What the watcher "webhook" sends as header "Authorization".
+    webhook_secret: SecretStr | None = None
+    #: Form of what it posts: "json" or "slack".
+    webhook_format: str = "json"
+    #: Redis server that keeps channels of runs, for tasks on other machines; none: the journal
+    #: keeps them. Runs in memory keep theirs in memory.
+    channel_url: SecretStr | None = None
+    #: How long a run that did not succeed keeps its channel in Redis.
+    channel_keep_seconds: float = 604_800.0
     #: Variables of the environment that look like settings and are none, sorted.
     unknown: tuple[str, ...] = field(default=(), compare=False, repr=False)
     _origins: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
@@ -109,8 +125,9 @@ def _take(source: _Source, values: dict[str, Any], origins: dict[str, str]) -> N
         try:
             values[name] = reader.read(value, source.folder)
         except (ValueError, TypeError, OverflowError, RuntimeError) as exc:
+            found = "cannot be used" if reader.is_secret else f"is {value!r}"
             raise RuntimeConfigError(
-                f"Setting '{name}' from {origin} is {value!r}; expected {reader.expected}."
+                f"Setting '{name}' from {origin} {found}; expected {reader.expected}."
             ) from exc
         origins[name] = origin
 
@@ -121,6 +138,8 @@ def _take(source: _Source, values: dict[str, Any], origins: dict[str, str]) -> N
 class _Reader(NamedTuple):
     read: Callable[[Any, Path], Any]
     expected: str
+    #: Must its value not be shown?
+    is_secret: bool = False
 
 
 _WORDS = {
@@ -165,6 +184,37 @@ def _switch(value: Any, folder: Path) -> bool:
     return _WORDS[word]
 
 
+def _names(value: Any, folder: Path) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise TypeError
+    return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+
+
+def _secret(value: Any, folder: Path) -> Any:
+    from pydantic import SecretStr  # only where there is a secret: the import takes a while
+
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError
+    return SecretStr(text.strip())
+
+
+def _redis_url(value: Any, folder: Path) -> Any:
+    secret = _secret(value, folder)
+    scheme, _, rest = secret.get_secret_value().partition("://")
+    if scheme not in ("redis", "rediss", "unix") or not rest:
+        raise ValueError
+    return secret
+
+
+def _format(value: Any, folder: Path) -> str:
+    if value not in ("json", "slack"):
+        raise ValueError
+    return str(value)
+
+
+_SECRET = _Reader(_secret, "a text", is_secret=True)
 _SWITCH = _Reader(_switch, "one of true, false, 1, 0, yes, no, on, off")
 _READERS = {
     "home": _Reader(_path, "the path of a folder"),
@@ -173,6 +223,14 @@ _READERS = {
     "max_workers": _Reader(_count, "a whole number from 1"),
     "capture_output": _SWITCH,
     "tracking": _SWITCH,
+    "watchers": _Reader(_names, "a list of names, such as console"),
+    "webhook_url": _SECRET,
+    "webhook_secret": _SECRET,
+    "webhook_format": _Reader(_format, "json or slack"),
+    "channel_url": _Reader(
+        _redis_url, "redis://host:port/database, rediss://... or unix:///path", is_secret=True
+    ),
+    "channel_keep_seconds": _Reader(_seconds, "a number of seconds larger than 0"),
 }
 
 

@@ -29,6 +29,9 @@ BUILT: list[HandrailError] = [
     errors.PublishFenceError("main", "a" * 64, None),
     errors.AttemptTimeout("load", 2.5, stopped=True),
     errors.AttemptTimeout("load", 2.5, stopped=False),
+    errors.ParallelGroupError(
+        "g", "1 task(s) failed", failed_tasks=[("a", "ValueError: no")], successful_tasks=["b"]
+    ),
     errors.RunFailed("Run 01 failed", run_id="01", task_id="load", cause=KeyError("x")),
     errors.RunCancelled("01", "interrupted"),
     errors.RunNotFound("01", ".handrail"),

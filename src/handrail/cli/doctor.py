@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import version
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,7 +91,9 @@ def _findings(shell: Shell) -> Iterator[Finding]:
     yield from _settings(settings)
     yield from _home(settings.home)
     if shell.has_home:
-        yield from _guarded("journal", "handrail.db", lambda: _journal(shell))
+        yield from _guarded("journal", "runs", lambda: _runs(shell))
+        for name in ("handrail.db", "tracking.db"):
+            yield from _guarded("journal", name, partial(_database, settings.home / name))
         yield from _guarded("journal", "attempts", lambda: _attempts(shell))
     yield from _handlers()
 
@@ -109,6 +111,8 @@ def _guarded(section: str, name: str, look: Callable[[], list[Finding]]) -> list
 
 
 def _installation() -> Iterator[Finding]:
+    from importlib.metadata import version
+
     section = "installation"
     yield Finding(section, "handrail", version("handrail"))
     yield Finding(section, "python", f"{platform.python_version()} ({sys.executable})")
@@ -127,13 +131,11 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 
 def _spelt(value: Any) -> str:
-    return (
-        "not set"
-        if value is None
-        else str(value).lower()
-        if value is True or value is False
-        else str(value)
-    )
+    if value is None or value == ():
+        return "not set"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _home(path: Path) -> Iterator[Finding]:
@@ -203,32 +205,32 @@ def _write_ahead_log(home: Path) -> Finding:
     )
 
 
-def _journal(shell: Shell) -> list[Finding]:
+def _runs(shell: Shell) -> list[Finding]:
     runtime = shell.kept()
     records = runtime.journal.runs(limit=1 << 31)
     counts = Counter(runtime.state_of(record) for record in records)
     states = ", ".join(f"{count:,} {state}" for state, count in counts.most_common())
     findings = [Finding("journal", "runs", states or "none", "ok")]
-    findings += [
-        _database(path)
-        for path in (runtime.home.database, runtime.home.tracking_database)
-        if path.exists()
-    ]
     if counts["crashed"]:
         text = f"{counted(counts['crashed'], 'run')} crashed; continue with: handrail resume"
         findings.append(Finding("journal", "crashed", text, "warning"))
     return findings
 
 
-def _database(path: Path) -> Finding:
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+def _database(path: Path) -> list[Finding]:
+    if not path.exists():
+        return []
+    # Where the folder may not be written, SQLite cannot make the files beside the database that
+    # it reads a write-ahead log through, and reads it only as one that nobody changes meanwhile.
+    how = "mode=ro" if os.access(path.parent, os.W_OK) else "immutable=1"
+    connection = sqlite3.connect(f"{path.as_uri()}?{how}", uri=True)
     try:
         told = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
     finally:
         connection.close()
     if told == ["ok"]:
-        return Finding("journal", path.name, "sound", "ok")
-    return Finding("journal", path.name, f"damaged: {first_line(told[0])}", "broken")
+        return [Finding("journal", path.name, "sound", "ok")]
+    return [Finding("journal", path.name, f"damaged: {first_line(told[0])}", "broken")]
 
 
 def _attempts(shell: Shell) -> list[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,8 +25,8 @@ _WORST_FIRST = (
     "superseded",
     "succeeded",
 )
-#: Where the mark of a state stands in a line of the picture.
-_MARK_COLUMN = 5
+#: States whose marks mean nothing else in a picture.
+_COLOURED = ("succeeded", "failed", "running", "cancelled")
 
 
 def add_to(application: typer.Typer) -> None:
@@ -79,18 +78,26 @@ def _of_run(shell: Shell, run_id: str) -> tuple[workflow, dict[str, str]]:
 
 def _with_groups(flow: workflow, states: dict[str, str]) -> dict[str, str]:
     """A group is in the state of the worst of the tasks that it waits for."""
-    from handrail.flow.draw import levels
+    from handrail.contracts.expr import ParallelGroup
 
     states = dict(states)
-    for name in chain.from_iterable(levels(flow.graph)):
-        awaited = [states.get(before, "queued") for before in flow.graph.predecessors(name)]
-        if name not in states and awaited:
-            states[name] = min(awaited, key=_WORST_FIRST.index)
+
+    def state_of(name: str) -> str:
+        if name not in states:
+            states[name] = "queued"  # also of what waits for itself
+            awaited = [state_of(before) for before in flow.graph.predecessors(name)]
+            states[name] = min(awaited, key=_WORST_FIRST.index, default="queued")
+        return states[name]
+
+    for name, node in flow.graph.nodes():
+        if isinstance(node, ParallelGroup):
+            state_of(name)
     return states
 
 
 def _show(screen: Screen, picture: str, has_states: bool) -> None:
-    styles = {MARKS[state]: STYLES[state] for state in reversed(MARKS) if state != "kept"}
     for line in picture.split("\n"):
-        mark = line[_MARK_COLUMN : _MARK_COLUMN + 1]
-        screen.say(Text(line, styles.get(mark, "") if has_states else ""))
+        text = Text(line)
+        for state in _COLOURED if has_states else ():
+            text.highlight_regex(rf"{MARKS[state]} \S+", STYLES[state])
+        screen.say(text)

@@ -12,7 +12,7 @@ from rich.text import Text
 from handrail.cli.text import STYLES, clock, counted, duration, visible
 
 if TYPE_CHECKING:
-    from handrail.run.history import RunHistory
+    from handrail.run.history import AttemptHistory, RunHistory
 
 _BAR, _WAIT, _BREAK = "━", "┄", "┊"
 _NAME_LENGTH = 24
@@ -111,10 +111,10 @@ def timeline(run: RunHistory, width: int, now: int, most: int = 40) -> list[Text
     return lines
 
 
-def _bar(attempt: object, now: int) -> Bar:
-    started_at = attempt.started_at  # type: ignore[attr-defined]
-    ended_at = attempt.finished_at or (now if attempt.state == "running" else started_at)  # type: ignore[attr-defined]
-    return Bar(started_at, max(ended_at, started_at), attempt.state)  # type: ignore[attr-defined]
+def _bar(attempt: AttemptHistory, now: int) -> Bar:
+    started_at = attempt.started_at or 0
+    ended_at = attempt.finished_at or (now if attempt.state == "running" else started_at)
+    return Bar(started_at, max(ended_at, started_at), attempt.state)
 
 
 def _line(name: str, bars: list[Bar], axis: Axis, name_width: int, columns: int) -> Text:

@@ -23,6 +23,12 @@ class Attempt:
     token: Token
     #: 1 for the first try within this epoch.
     try_number: int = 1
+    #: 1 for the first time the task runs in this run, more in loops.
+    iteration: int = 1
+    #: How often it may run in a loop; none: no limit.
+    max_cycles: int | None = None
+    #: Tries after the first that a failure is given.
+    max_retries: int = 0
     #: Commit that the body starts from; none for tasks without a workspace.
     input_ref: str | None = None
 
@@ -30,6 +36,11 @@ class Attempt:
     def retry_count(self) -> int:
         """Tries before this one."""
         return self.try_number - 1
+
+    @property
+    def cycle_count(self) -> int:
+        """How often the task has run in this run, this time included."""
+        return self.iteration
 
 
 #: What must be the same for a reloaded attempt to be the one that was started.

@@ -19,11 +19,18 @@ RUN_FINISHED = "run.finished"
 TASK_STARTED = "task.started"
 #: {"error", "delay_seconds"}: this attempt failed, another is due.
 TASK_RETRIED = "task.retried"
-#: {"result", "ref"?, "published"?, "adopted"?}
+#: {"result", "ref"?, "adopted"?, "metrics"?, "then"?: what the body asked for next}
 TASK_SUCCEEDED = "task.succeeded"
-#: {"error"}
+#: {"error", "group"?: the group whose policy judges the failure}
 TASK_FAILED = "task.failed"
-#: {"key", "value"?}: a key of the channel was set, or deleted where there is no value.
+#: {"state", "succeeded", "failed"}: a group's policy has judged; names of its members.
+GROUP_FINISHED = "group.finished"
+#: The question, as `run.waits.Wait` writes it: the attempt ended and its task waits.
+WAIT_ASKED = "wait.asked"
+#: {"wait_id", "value", "by"}
+WAIT_ANSWERED = "wait.answered"
+#: {"key", "value"?, "verb"?, "expires_at"?: milliseconds since 1970}: a key of the channel was set,
+#: or deleted where there is no value; the verbs "append" and "prepend" added an item to a list.
 CHANNEL_CHANGED = "channel.changed"
 
 #: States of runs, attempts and executions.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from handrail.errors import WorkflowDefinitionError
 
@@ -140,7 +140,7 @@ class ParallelGroup(Composable):
     `{member name: result}`.
     """
 
-    __slots__ = ("_name", "is_named", "members")
+    __slots__ = ("_name", "backend", "is_named", "max_workers", "members", "policy")
 
     def __init__(self, members: list[Composable], name: str | None = None) -> None:
         if not members:
@@ -149,6 +149,10 @@ class ParallelGroup(Composable):
             _check(member, "|")
         composer = composing.get()
         self.is_named = name is not None
+        #: How the group is judged and run; see `with_execution`.
+        self.policy: Any = None
+        self.max_workers: int | None = None
+        self.backend: str | None = None
         self.members = list(members)
         self._name = name or (composer.group_name() if composer is not None else None)
         if composer is not None:
@@ -169,6 +173,28 @@ class ParallelGroup(Composable):
             composer.rename(self, name)
         self._name = name
         self.is_named = True
+        return self
+
+    def with_execution(
+        self,
+        *,
+        policy: Any = None,
+        max_workers: int | None = None,
+        backend: str | None = None,
+    ) -> ParallelGroup:
+        """Says how the group is run; returns it.
+
+        Args:
+            policy: `"strict"` (the default), `"best_effort"`, or a `GroupExecutionPolicy`.
+            max_workers: tasks of the group that run at the same time.
+            backend: `"threading"` (the default), `"direct"` (one after the other), or a
+                handler type for members that name none.
+        """
+        if max_workers is not None and max_workers < 1:
+            raise WorkflowDefinitionError(f"max_workers={max_workers} must be at least 1")
+        self.policy = policy if policy is not None else self.policy
+        self.max_workers = max_workers or self.max_workers
+        self.backend = backend or self.backend
         return self
 
     def starts(self) -> Iterator[Task]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar, overload
@@ -221,6 +221,46 @@ class Task(Composable):
             composer.add(made)
         return made
 
+    def map(
+        self,
+        items: Composable | Iterable[Any],
+        *,
+        parameter: str | None = None,
+        task_id: str | None = None,
+    ) -> MappedTask:
+        """The same task, run once for each item; its result is the list of results, in order.
+
+        Args:
+            items: a task whose result is iterable (an edge from it is added), or the items.
+            parameter: which parameter takes the item; by default the first that is not bound.
+                For a typed task an item is its `params`.
+            task_id: name of the instance; `<name>_map` by default.
+
+        Raises:
+            TaskInputError: there is no such parameter.
+        """
+        contract = self._definition.contract
+        if contract.shape == "workspace":
+            raise TaskInputError(f"Task '{self.name}' works on files and cannot be mapped.")
+        free = [p.name for p in contract.parameters if p.name not in self._bound]
+        if contract.shape == "params":
+            parameter = ""
+        elif parameter is None:
+            if not free:
+                raise TaskInputError(f"Task '{self.name}' has no parameter that takes an item.")
+            parameter = free[0]
+        elif parameter not in free:
+            raise TaskInputError(f"Task '{self.name}' has no free parameter {parameter!r}.")
+        if not isinstance(items, Composable):
+            items = list(items)
+        made = MappedTask(self, task_id or f"{self._task_id}_map", parameter, items)
+        composer = composing.get()
+        if composer is not None:
+            composer.add(made)
+        if isinstance(items, Composable):
+            items >> made
+        return made
+
     def run(self, **inputs: Any) -> Any:
         """Runs the task alone, in memory, and returns its result.
 
@@ -231,6 +271,21 @@ class Task(Composable):
 
     def __repr__(self) -> str:
         return f"Task({self._task_id!r}, handler_type={self.handler_type!r})"
+
+
+class MappedTask(Task):
+    """An instance of a task that runs once for each of many items."""
+
+    __slots__ = ("items", "parameter")
+
+    def __init__(
+        self, template: Task, task_id: str, parameter: str, items: Composable | list[Any]
+    ) -> None:
+        super().__init__(template.definition, task_id, template.bound)
+        #: Takes the item; empty: the whole params model.
+        self.parameter = parameter
+        #: The items, or what has them as its result.
+        self.items = items
 
 
 def _did_you_mean(name: str, known: set[str] | frozenset[str]) -> str:
@@ -432,10 +487,21 @@ def _handler_options(
 
 
 def _check_options(name: str, handler_type: str, options: Mapping[str, Any]) -> None:
-    # A handler that is registered later, on an engine, checks its options in the plan.
-    if handler_type not in plug.handlers:
-        return
-    model = getattr(plug.handlers.get(handler_type), "options_model", None)
+    # Options of a handler that is registered later, on an engine, are checked when it runs.
+    if handler_type in plug.handlers:
+        model = getattr(plug.handlers.get(handler_type), "options_model", None)
+        check_options(name, handler_type, options, model)
+
+
+def check_options(
+    name: str, handler_type: str, options: Mapping[str, Any], model: type[BaseModel] | None
+) -> None:
+    """Raises `TaskDefinitionError` unless a task's options fit what its handler takes.
+
+    Args:
+        name: the task's name, for messages.
+        model: the handler's options; none: it takes none.
+    """
     known = set(model.model_fields) if model is not None else set()
     for option in options:
         if option not in known:

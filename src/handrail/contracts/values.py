@@ -1,10 +1,11 @@
 """Values as data: JSON that gives back the same value in a later process.
 
 Plain values stay plain JSON. Others are tagged objects `{"!": kind, ...}`: pydantic models and
-dataclasses by `module:qualname` and their fields, and the common types of the standard
-library. A class of the program itself is written `__main__:qualname`, or under its module's name
-if the program was started with `python -m`. What has no such form is pickled and marked as such,
-for a reader on the same machine only; what cannot be pickled either is marked as kept in memory.
+dataclasses by `module:qualname` and their fields, the common types of the standard library, and
+types of other libraries that have a codec (`handrail.contracts.codecs`). A class of the program
+itself is written `__main__:qualname`, or under its module's name if the program was started with
+`python -m`. What has no such form is pickled and marked as such, for a reader on the same machine
+only; what cannot be pickled either is marked as kept in memory.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import datetime
 import decimal
 import enum
 import json
+import logging
 import pathlib
 import pickle
 import sys
@@ -27,8 +29,11 @@ import cloudpickle
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from handrail.contracts.codecs import Codec, codec_named, codec_of
 from handrail.errors import HandrailError, UnknownClassError
 from handrail.plug import import_attribute
+
+log = logging.getLogger("handrail.contracts")
 
 _SCALARS = (str, int, float, bool, type(None))
 _TAG = "!"
@@ -103,7 +108,19 @@ def _tagged(value: Any) -> Any:
         return {_TAG: "dict", "v": [[_tagged(k), _tagged(v)] for k, v in value.items()]}
     if kind in _WRITE:
         return {_TAG: _NAMES[kind], "v": _WRITE[kind](value)}
+    codec = codec_of(kind)
+    if codec is not None:
+        return _tagged_by_codec(value, codec) or _pickled(value)
     return _tagged_by_class(value, kind) or _pickled(value)
+
+
+def _tagged_by_codec(value: Any, codec: Codec) -> dict[str, Any] | None:
+    try:
+        written = codec.write(value)
+    except Exception:  # of others; a pickle may do
+        log.debug("codec '%s' cannot write a value", codec.name, exc_info=True)
+        return None
+    return None if written is NotImplemented else {_TAG: codec.name, "v": _tagged(written)}
 
 
 def _tagged_by_class(value: Any, kind: type) -> dict[str, Any] | None:
@@ -260,7 +277,9 @@ def _restore(data: Any) -> Any:
         return {key: _restore(item) for key, item in data.items()}
     if kind in _READ:
         return _READ[kind](data["v"])
-    return _RESTORE[kind](data)
+    if kind in _RESTORE:
+        return _RESTORE[kind](data)
+    return codec_named(kind).read(_restore(data["v"]))
 
 
 def _restored(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from typing import TypeVar
 
 from handrail.contracts.expr import UNNAMED, Composable, ParallelGroup, Sequence
@@ -22,12 +23,14 @@ class TaskGraph:
 
     def __init__(self) -> None:
         self._nodes: dict[str, GraphNode] = {}
-        self._after: dict[str, dict[str, None]] = {}
+        #: Each edge with its place in the order of declaration.
+        self._after: dict[str, dict[str, int]] = {}
         self._before: dict[str, dict[str, None]] = {}
         #: Names of nodes that are called otherwise here, by identity: a group that was given no
         #: name may stand in several graphs.
         self._called: dict[int, str] = {}
         self._group_count = 0
+        self._edge_numbers = count()
 
     # Building
 
@@ -57,7 +60,7 @@ class TaskGraph:
         """
         self.get_node(before)
         self.get_node(after)
-        self._after[before][after] = None
+        self._after[before].setdefault(after, next(self._edge_numbers))
         self._before[after][before] = None
 
     def remove_node(self, name: str) -> None:
@@ -172,28 +175,37 @@ class TaskGraph:
         return [path for _, _, path in self.loop_edges()]
 
     def loop_edges(self) -> list[tuple[str, str, list[str]]]:
-        """Edges that close a cycle when walking in order of declaration, with the cycle."""
+        """Edges that close a cycle, in order of declaration, each with the cycle it closes."""
         found: list[tuple[str, str, list[str]]] = []
-        done: set[str] = set()
-        for root in [*self.get_start_nodes(), *self._nodes]:
-            if root not in done:
-                self._walk(root, done, found)
+        accepted: dict[str, list[str]] = {}
+        for before, after in self._edges_on_cycles():
+            path = _path(accepted, after, before)
+            if path:
+                found.append((before, after, [*path, after]))
+            else:
+                accepted.setdefault(before, []).append(after)
         return found
 
-    def _walk(self, root: str, done: set[str], found: list[tuple[str, str, list[str]]]) -> None:
-        path: dict[str, Iterator[str]] = {root: iter(self._after[root])}
-        done.add(root)
-        while path:
-            name = next(reversed(path))
-            after = next(path[name], None)
-            if after is None:
-                del path[name]
-            elif after in path:
-                names = list(path)
-                found.append((name, after, [*names[names.index(after) :], after]))
-            elif after not in done:
-                done.add(after)
-                path[after] = iter(self._after[after])
+    def _edges_on_cycles(self) -> list[tuple[str, str]]:
+        """Edges between nodes that have, again and again, something before and after them."""
+        core = set(self._nodes)
+        for incoming, outgoing in ((self._before, self._after), (self._after, self._before)):
+            open_count = {name: len(core & set(incoming[name])) for name in core}
+            loose = [name for name, number in open_count.items() if not number]
+            for name in loose:
+                core.discard(name)
+                for other in outgoing[name]:
+                    if other in core:
+                        open_count[other] -= 1
+                        if not open_count[other]:
+                            loose.append(other)
+        numbered = [
+            (number, before, after)
+            for before in core
+            for after, number in self._after[before].items()
+            if after in core
+        ]
+        return [(before, after) for _, before, after in sorted(numbered)]
 
     def check_acyclic(self) -> None:
         """Raises `CycleError` with the first cycle, if there is one."""
@@ -245,3 +257,21 @@ class TaskGraph:
             for end in member.ends():
                 self._add(end)
                 self.add_edge(self.name_of(end), self.name_of(group))
+
+
+def _path(after: dict[str, list[str]], start: str, end: str) -> list[str]:
+    """Names from `start` to `end`, both included; empty if there is no way."""
+    came_from: dict[str, str] = {start: start}
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        if name == end:
+            path = [name]
+            while path[-1] != start:
+                path.append(came_from[path[-1]])
+            return path[::-1]
+        for following in after.get(name, ()):
+            if following not in came_from:
+                came_from[following] = name
+                waiting.append(following)
+    return []

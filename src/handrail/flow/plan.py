@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from handrail.contracts.expr import ParallelGroup
-from handrail.contracts.task import Task
+from handrail.contracts.expr import Composable, ParallelGroup, Sequence
+from handrail.contracts.task import MappedTask, Task
 from handrail.errors import (
     CycleError,
     MissingParameterError,
@@ -20,6 +20,7 @@ from handrail.errors import (
     WorkflowDefinitionError,
 )
 from handrail.flow.graph import GraphNode, TaskGraph
+from handrail.flow.group import GroupExecutionPolicy, policy_of
 
 
 class Binding(NamedTuple):
@@ -44,16 +45,23 @@ class Node:
         "definition",
         "fn",
         "group",
+        "handler_type",
         "index",
         "is_light",
+        "item",
+        "items",
         "loop_successors",
+        "max_in_flight",
+        "member",
         "members",
         "name",
         "parents",
+        "policy",
         "ref_source",
         "successors",
         "task",
         "wait_count",
+        "within",
     )
 
     def __init__(self, index: int, name: str, node: GraphNode) -> None:
@@ -73,7 +81,18 @@ class Node:
         self.members: tuple[tuple[str, int], ...] = ()
         #: Node whose files this one starts from; -1: the run's base ref.
         self.ref_source = -1
+        #: Innermost group it belongs to (-1: none), and the name of the member it is part of.
+        self.within = -1
+        self.member = ""
+        #: For groups: how it is judged, and how many of its tasks may run at once.
+        self.policy: GroupExecutionPolicy | None = None
+        self.max_in_flight: int | None = None
+        #: For mapped tasks: where the items come from.
+        self.items: Binding | None = None
+        #: For one item of a mapped task: of what node, and which.
+        self.item: tuple[Node, int] | None = None
         definition = self.definition
+        self.handler_type = definition.handler_type if definition is not None else "direct"
         #: May its body run between two looks at the queue? No limit to watch, no files.
         self.is_light = definition is None or (
             definition.handler_type == "direct"
@@ -81,6 +100,16 @@ class Node:
             and definition.timeout_seconds is None
             and not definition.contract.is_async
         )
+
+    def one_item(self, position: int, value: Any) -> Node:
+        """The node of one item of a mapped task."""
+        assert isinstance(self.task, MappedTask)
+        made = Node(-1, f"{self.name}[{position}]", self.task)
+        made.handler_type, made.is_light = self.handler_type, self.is_light
+        made.within, made.member = self.within, self.member
+        made.item = (self, position)
+        made.bindings = (*self.bindings, Binding(self.task.parameter, "bound", value))
+        return made
 
 
 class Plan:
@@ -102,6 +131,7 @@ class Plan:
     ) -> None:
         self.nodes: list[Node] = []
         self.by_name: dict[str, Node] = {}
+        self._rewound: dict[int, dict[int, int]] = {}
         self._inputs = inputs
         self._has_workspace = has_workspace
         included = _reachable(graph, start) if start is not None else set(graph) - set(templates)
@@ -154,6 +184,25 @@ class Plan:
                     (name, self.by_name[name].index) for name in names if name in self.by_name
                 )
 
+        for node in self.nodes:
+            if node.group is not None:
+                self._place_members(graph, node, node.group)
+
+    def _place_members(self, graph: TaskGraph, node: Node, group: ParallelGroup) -> None:
+        node.policy = policy_of(group.policy, [name for name, _ in node.members])
+        node.max_in_flight = 1 if group.backend == "direct" else group.max_workers
+        elsewhere = group.backend if group.backend not in (None, "direct", "threading") else None
+        for part in group.members:
+            for end in part.ends():
+                member = graph.name_of(end)
+                for inner in _tasks_and_groups(part):
+                    found = self.by_name.get(graph.name_of(inner))
+                    if found is None:
+                        continue
+                    found.within, found.member = node.index, member
+                    if elsewhere and found.handler_type == "direct" and found.definition:
+                        found.handler_type, found.is_light = elsewhere, False
+
     def _loops(self, graph: TaskGraph) -> set[tuple[str, str]]:
         if not _has_cycle(graph):
             return set()
@@ -188,6 +237,25 @@ class Plan:
                 waiting += self.nodes[index].parents
         return found
 
+    def rewound(self, node: Node) -> dict[int, int]:
+        """For what comes after `node`, if it ran again: how many parents would run again, too."""
+        counts = self._rewound.get(node.index)
+        if counts is None:
+            again = {node.index}
+            waiting = [node.index]
+            while waiting:
+                for index in self.nodes[waiting.pop()].successors:
+                    if index not in again:
+                        again.add(index)
+                        waiting.append(index)
+            counts = {
+                index: sum(parent in again for parent in self.nodes[index].parents)
+                for index in again
+                if index != node.index
+            }
+            self._rewound[node.index] = counts
+        return counts
+
     def _direct_parents(self, node: Node) -> list[Node]:
         """Parent tasks, those behind a group included."""
         found: dict[int, Node] = {}
@@ -207,15 +275,21 @@ class Plan:
         if definition is None or task is None:
             return ()
         contract = definition.contract
+        if contract.params_model is not None and isinstance(task, MappedTask):
+            node.items = self._items(task)
+            return ()
         if contract.params_model is not None:
             return self._model_bindings(node, task, contract.params_model)
+        mapped = task.parameter if isinstance(task, MappedTask) else None
+        if isinstance(task, MappedTask):
+            node.items = self._items(task)
         if not contract.parameters and not task.bound:
             return ()
         ancestors = _Lazily(self, node)
         bindings = [Binding(name, "bound", value) for name, value in task.bound.items()]
         missing = []
         for parameter, required in contract.parameters:
-            if parameter in task.bound:
+            if parameter in task.bound or parameter == mapped:
                 continue
             if not definition.resolve_keyword_args:
                 if required:
@@ -231,6 +305,27 @@ class Plan:
         if missing:
             raise MissingParameterError(node.name, missing)
         return tuple(bindings)
+
+    def _items(self, task: MappedTask) -> Binding:
+        if isinstance(task.items, list):
+            return Binding("", "bound", task.items)
+        source = self.by_name.get(task.items.name)
+        if source is None:
+            raise UnknownTaskError(task.items.name, tuple(self.by_name))
+        return Binding("", "result", node=source.index)
+
+    def add(self, task: Task, name: str, within: int, member: str) -> Node:
+        """Adds a task that a body asked for. It waits for nobody.
+
+        Raises:
+            WorkflowDefinitionError: an argument can come from nowhere.
+        """
+        planned = Node(len(self.nodes), name, task)
+        planned.within, planned.member = within, member
+        planned.bindings = self._bindings(planned)
+        self.nodes.append(planned)
+        self.by_name[name] = planned
+        return planned
 
     def _may_come_by_channel(self, key: str, ancestors: _Lazily) -> bool:
         return key in self._inputs or any(
@@ -316,6 +411,14 @@ class Plan:
     def _leaves(self, node: Node) -> int:
         writes = node.definition is not None and node.definition.writes
         return node.index if writes else node.ref_source
+
+
+def _tasks_and_groups(part: Composable) -> Iterator[Task | ParallelGroup]:
+    """Tasks of a member, and groups in it; what is within those is theirs."""
+    parts = part if isinstance(part, Sequence) else (part,)
+    for inner in parts:
+        if isinstance(inner, (Task, ParallelGroup)):
+            yield inner
 
 
 class _Lazily:

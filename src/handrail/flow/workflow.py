@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from contextvars import Token as ContextToken
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handrail import plug
 from handrail.contracts.expr import Composable, ParallelGroup, Sequence, composing
@@ -16,6 +16,9 @@ from handrail.contracts.workspace import BranchName
 from handrail.errors import WorkflowDefinitionError
 from handrail.flow.draw import draw
 from handrail.flow.graph import TaskGraph
+
+if TYPE_CHECKING:
+    from handrail.hooks.spec import RunWatcher
 
 
 class LoadingStopped(BaseException):
@@ -39,6 +42,8 @@ class workflow:
         workspace: `"repository"` or `"repository@branch"` that its tasks read and write.
         pipeline: name of the pipeline whose watermark a run moves; the workflow's by default.
         publish: `"run"` publishes once, when the run has succeeded; `"task"` after each task.
+        watchers: told of its runs, besides those of the settings: `RunWatcher`s, or names as in
+            the setting `watchers`.
 
     Raises:
         WorkflowDefinitionError: the name or another argument cannot be.
@@ -51,6 +56,7 @@ class workflow:
         workspace: str | BranchName | None = None,
         pipeline: str | None = None,
         publish: str = "run",
+        watchers: Iterable[RunWatcher | str] = (),
     ) -> None:
         if not isinstance(name, str) or not name.strip():
             raise WorkflowDefinitionError(f"workflow name {name!r} must be a string, not blank")
@@ -61,6 +67,7 @@ class workflow:
         self.workspace = BranchName.parse(workspace) if workspace is not None else None
         self.pipeline = pipeline or name
         self.publish = publish
+        self.watchers = _watchers(name, watchers)
         #: Module that declares it, to find it again in a later process.
         self.module = _caller_module()
         self._composing: list[ContextToken[Any]] = []
@@ -202,6 +209,14 @@ class workflow:
             progress=progress,
             inputs={**(initial_channel or {}), **(inputs or {}), **more_inputs},
         )
+
+
+def _watchers(name: str, said: Any) -> tuple[RunWatcher | str, ...]:
+    if isinstance(said, str) or not isinstance(said, Iterable):
+        raise WorkflowDefinitionError(
+            f"Workflow '{name}': watchers={said!r}: expected a list, such as ['console']"
+        )
+    return tuple(said)
 
 
 def _caller_module() -> str:

@@ -14,6 +14,7 @@ from handrail.handlers.worker_process import Lost, NotStarted, WorkerProcess
 from handrail.run.context import ExecutionContext
 from handrail.run.envelope import open_reply, seal
 from handrail.run.handler import BoundTask, TaskHandler
+from handrail.run.remote_channel import lent
 
 #: How long `close` waits for attempts that it has stopped to be told so, in seconds.
 _CLOSE_SECONDS = 5.0
@@ -60,9 +61,12 @@ class ProcessTaskHandler(TaskHandler):
         """
         attempt = task.attempt
         envelope = seal(task.definition, attempt, task.arguments, task.workspace)
-        objects = {"execution": task.context, "channel": task.context.get_channel()}
         try:
-            with self._pool.worker(attempt.attempt_id) as worker:
+            with (
+                self._pool.worker(attempt.attempt_id) as worker,
+                lent(task.context.get_channel()) as channel,
+            ):
+                objects = {"execution": task.context, "channel": channel}
                 reply = worker.perform(envelope, objects, task.output)
         except Lost as lost:
             raise WorkerLost(

@@ -14,8 +14,9 @@ from typing import BinaryIO
 
 from handrail.contracts.event import Event, StoredEvent
 from handrail.contracts.workspace import BranchName
-from handrail.errors import RunNotFound, StaleAttemptError, StoreError, UnknownRefError
+from handrail.errors import RunNotFound, StoreError, UnknownRefError
 from handrail.ids import Token
+from handrail.keep import rows
 from handrail.keep.base import (
     Acceptance,
     Accepted,
@@ -152,9 +153,7 @@ class MemoryJournal(Journal, Heads):
             if current == epoch:
                 self._append(run, events)
                 return
-        raise StaleAttemptError(
-            events[0].task or run_id, f"epoch {epoch}, run {run_id} is in epoch {current}"
-        )
+        raise rows.stale_append(events[0].task or run_id, run_id, epoch, current)
 
     def events(self, run_id: str) -> list[StoredEvent]:
         with self._lock:
@@ -177,10 +176,7 @@ class MemoryJournal(Journal, Heads):
                 return adopted
             current, _ = run.tokens.get(logical_key, (None, 0))
             if token.epoch != run.record.epoch or (current is not None and current > token):
-                held = _text(current, run.record.epoch)
-                raise StaleAttemptError(
-                    logical_key, f"token {_text(token)}, run {run_id} has {held}"
-                )
+                raise rows.stale_attempt(logical_key, token, run_id, current, run.record.epoch)
             run.tokens[logical_key] = (token, len(self._moves))
         return None
 
@@ -189,14 +185,14 @@ class MemoryJournal(Journal, Heads):
             run = self._runs.get(acceptance.run_id)
             token = acceptance.token
             if run is None:
-                return Conflict(True, _text(token), _text(None, None), "token")
+                return rows.stale_token(token, None, None)
             adopted = _adopted(run, acceptance.logical_key)
             if adopted:
                 return adopted
             epoch = run.record.epoch
             current, seen = run.tokens.get(acceptance.logical_key, (None, 0))
             if epoch != token.epoch or current != token:
-                return Conflict(True, _text(token), _text(current, epoch), "token")
+                return rows.stale_token(token, current, epoch)
             conflict = self._publish(acceptance, seen)
             if conflict:
                 return conflict
@@ -209,11 +205,7 @@ class MemoryJournal(Journal, Heads):
             run = self._run(settlement.run_id)
             record = run.record
             if record.epoch != settlement.epoch or run.lease is None:
-                expected, found = (
-                    f"epoch {settlement.epoch}",
-                    f"epoch {record.epoch}, {record.state}",
-                )
-                return Conflict(True, expected, found, "lease")
+                return rows.lost_lease(settlement.epoch, record.epoch, record.state)
             conflict = self._watermark_conflict(settlement.watermark)
             conflict = conflict or self._publish(settlement, run.moves_seen)
             if conflict:
@@ -283,15 +275,12 @@ class MemoryJournal(Journal, Heads):
         left = (branch, before) in self._moves[moves_seen:]
         if not left and self.move_head(branch, before, after):
             return None
-        return Conflict(False, before or "", self._heads.get(branch), str(branch))
+        return rows.moved_branch(branch, before, self._heads.get(branch))
 
     def _watermark_conflict(self, watermark: Watermark | None) -> Conflict | None:
         if watermark is None:
             return None
-        found = self._watermarks.get(watermark.pipeline)
-        if found == watermark.before:
-            return None
-        return Conflict(False, watermark.before or "", found, f"watermark of {watermark.pipeline}")
+        return rows.moved_watermark(watermark, self._watermarks.get(watermark.pipeline))
 
     def _move_watermark(self, watermark: Watermark | None) -> None:
         if watermark is None:
@@ -359,8 +348,3 @@ def _times(path: Path) -> tuple[int, int, int]:
 def _adopted(run: _Run, logical_key: str) -> Adopted | None:
     row = run.ledger.get(logical_key)
     return Adopted(row.attempt_id, row.output_ref, row.result) if row else None
-
-
-def _text(token: Token | None, epoch: int | None = None) -> str:
-    held = f"{token.epoch}.{token.sequence}" if token else "none"
-    return held if epoch is None else f"{held} in epoch {epoch}"

@@ -11,8 +11,15 @@ from handrail.contracts import event as kinds
 from handrail.contracts.attempt import Attempt
 from handrail.contracts.event import Event
 from handrail.contracts.values import decode, encode
-from handrail.errors import HandrailError, PublishFenceError, StaleAttemptError, TaskFailed
+from handrail.errors import (
+    HandrailError,
+    PublishFenceError,
+    RunCancelled,
+    StaleAttemptError,
+    TaskFailed,
+)
 from handrail.keep.base import Acceptance, Accepted, Adopted, Conflict, Journal
+from handrail.run.control import Cancel, to_data
 from handrail.run.flight import Flight
 from handrail.run.record import Recorder
 from handrail.run.transaction import Transaction
@@ -39,6 +46,8 @@ class Acceptor:
         self._transaction = transaction
         #: Commit that each writing node left, by the node's index.
         self.refs: dict[int, str] = {}
+        #: The one of them that was accepted last.
+        self.latest_ref: str | None = None
 
     def accept(self, flight: Flight) -> None:
         """Publishes and records an attempt, or takes over what an earlier one left.
@@ -47,7 +56,11 @@ class Acceptor:
             TaskFailedByResult: the body reports that it did not succeed.
             StaleAttemptError: a later attempt has begun.
             PublishFenceError: the branch moved.
+            RunCancelled: the body asked for it.
         """
+        for request in flight.requests:
+            if isinstance(request, Cancel):
+                raise RunCancelled(flight.setting.run_id, request.message)
         if flight.adopted is not None:
             self._adopt(flight, flight.adopted)
         elif getattr(flight.value, "completed_successfully", None) is False:
@@ -59,14 +72,14 @@ class Acceptor:
                 kinds.TASK_SUCCEEDED,
                 flight.node.name,
                 flight.attempt_id,
-                told(flight.value),
+                _told_of(flight),
             )
 
     def _publish(self, flight: Flight, output_ref: str) -> None:
         assert self._journal is not None
         assert self._transaction is not None
         node, attempt = flight.node, flight.attempt
-        data = {**told(flight.value), "ref": output_ref}
+        data = {**_told_of(flight), "ref": output_ref}
         event = Event(
             kinds.TASK_SUCCEEDED, time.time_ns() // 1_000_000, node.name, attempt.attempt_id, data
         )
@@ -87,7 +100,7 @@ class Acceptor:
         )
         if isinstance(reply, Accepted):
             self._recorder.tell([event])
-            self.refs[node.index] = output_ref
+            self.refs[node.index] = self.latest_ref = output_ref
             return
         self._recorder.put_back(events[:-1])
         if isinstance(reply, Adopted):
@@ -100,7 +113,7 @@ class Acceptor:
         flight.value = decode(adopted.result)
         data = {"result": adopted.result, "adopted": adopted.attempt_id}
         if adopted.ref is not None:
-            self.refs[flight.node.index] = adopted.ref
+            self.refs[flight.node.index] = self.latest_ref = adopted.ref
             data["ref"] = adopted.ref
         self._recorder.event(kinds.TASK_SUCCEEDED, flight.node.name, flight.attempt_id, data)
 
@@ -119,6 +132,13 @@ def told(value: Any) -> dict[str, Any]:
         }
         if metrics:
             data["metrics"] = metrics
+    return data
+
+
+def _told_of(flight: Flight) -> dict[str, Any]:
+    data = told(flight.value)
+    if flight.requests:
+        data["then"] = to_data(flight.requests)
     return data
 
 

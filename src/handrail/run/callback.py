@@ -6,7 +6,6 @@ methods is one call over the pipe. Only the methods listed here can be called.
 
 from __future__ import annotations
 
-import enum
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from handrail.contracts.attempt import Attempt
 from handrail.errors import HandlerError
 from handrail.keep.channel import Channel
+from handrail.run.control import Request
 from handrail.run.crossing import dumps, loads
 from handrail.run.envelope import (
     Reply,
@@ -22,6 +22,7 @@ from handrail.run.envelope import (
     reply_with,
 )
 from handrail.run.frames import Content, read_frame, write_frame
+from handrail.run.remote_channel import Missing, RemoteChannel
 
 #: First part of a frame from the far side.
 READY, CODE, CALL, REPLY = b"ready", b"code", b"call", b"reply"
@@ -30,17 +31,12 @@ READY, CODE, CALL, REPLY = b"ready", b"code", b"call", b"reply"
 CALLABLE: Mapping[str, frozenset[str]] = {
     "channel": frozenset(
         {
-            "append", "atomic_add", "clear", "delete", "exists", "get", "keys", "prepend", "set",
+            "append", "atomic_add", "clear", "delete", "drop_lock", "exists", "get", "keys",
+            "prepend", "set", "take_lock",
         }
     ),
-    "execution": frozenset({"get_result"}),
+    "execution": frozenset({"get_result", "has_task", "request"}),
 }  # fmt: skip
-
-
-class Missing(enum.Enum):
-    """Stands for "there is none" in a call, so that a default need not travel."""
-
-    MISSING = "missing"
 
 
 class Calls:
@@ -87,57 +83,6 @@ class Calls:
             write_frame(self._replies, [REPLY, *reply.pack()])
 
 
-class RemoteChannel(Channel):
-    """The run's channel, reached by calls to the near side."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value of `key`, or `default`."""
-        found = self._calls("channel", "get", key, Missing.MISSING)
-        return default if found is Missing.MISSING else found
-
-    def set(self, key: str, value: Any) -> None:
-        """Sets `key`."""
-        self._calls("channel", "set", key, value)
-
-    def delete(self, key: str) -> bool:
-        """Removes `key`. False: there was none."""
-        return bool(self._calls("channel", "delete", key))
-
-    def exists(self, key: str) -> bool:
-        """Is there such a key?"""
-        return bool(self._calls("channel", "exists", key))
-
-    def __contains__(self, key: str) -> bool:
-        return self.exists(key)
-
-    def keys(self) -> list[str]:
-        """All keys."""
-        return list(self._calls("channel", "keys"))
-
-    def restore(self, values: Mapping[str, Any]) -> None:
-        """Is for the engine; refused from here."""
-        self._calls("channel", "restore", dict(values))
-
-    def clear(self) -> None:
-        """Removes every key."""
-        self._calls("channel", "clear")
-
-    def append(self, key: str, value: Any) -> int:
-        """Adds to the end of a list, made if need be; returns its length."""
-        return int(self._calls("channel", "append", key, value))
-
-    def prepend(self, key: str, value: Any) -> int:
-        """Adds to the front of a list, made if need be; returns its length."""
-        return int(self._calls("channel", "prepend", key, value))
-
-    def atomic_add(self, key: str, amount: float = 1) -> Any:
-        """Adds to a number, 0 at first; returns the sum."""
-        return self._calls("channel", "atomic_add", key, amount)
-
-
 class RemoteExecution:
     """What a body on the far side may ask of its run."""
 
@@ -154,6 +99,14 @@ class RemoteExecution:
     def get_channel(self) -> Channel:
         """The run's channel."""
         return self._channel
+
+    def has_task(self, name: str) -> bool:
+        """Has the workflow a task of that name?"""
+        return bool(self._calls("execution", "has_task", name))
+
+    def request(self, attempt_id: str, request: Request) -> None:
+        """Notes what the body asks for; it is done when the attempt is accepted."""
+        self._calls("execution", "request", attempt_id, request)
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(

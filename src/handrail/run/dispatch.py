@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextvars import Context
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -48,13 +47,9 @@ class Lane(Generic[Job]):
     Args:
         name: shown as the threads' name.
         work: what is done with a job; must not raise.
-        variables: context variables that each thread starts with, as a copy.
     """
 
-    def __init__(
-        self, name: str, work: Callable[[Job], None], capacity: int, variables: Context
-    ) -> None:
-        self._variables = variables
+    def __init__(self, name: str, work: Callable[[Job], None], capacity: int) -> None:
         self._name = name
         self._work = work
         self._capacity = max(capacity, 1)
@@ -85,8 +80,7 @@ class Lane(Generic[Job]):
     def _start(self) -> None:
         # Daemon: a body that hangs must not keep the interpreter from ending.
         name = f"handrail-{self._name}-{len(self._threads)}"
-        target = self._variables.copy().run
-        thread = threading.Thread(target=target, args=(self._serve,), name=name, daemon=True)
+        thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 

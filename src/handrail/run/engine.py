@@ -6,13 +6,20 @@ import threading
 from typing import Any
 
 from handrail import plug
-from handrail.errors import RunFailed, TaskDefinitionError, UnknownHandlerError
+from handrail.contracts.task import check_options
+from handrail.errors import (
+    RunCancelled,
+    RunFailed,
+    RunWaiting,
+    TaskDefinitionError,
+    UnknownHandlerError,
+)
 from handrail.flow.plan import Plan
 from handrail.ids import Ids
 from handrail.run.context import ExecutionContext
 from handrail.run.failure import one_line
 from handrail.run.flight import RunSetting
-from handrail.run.handler import TaskHandler
+from handrail.run.handler import TaskHandler, as_handler
 from handrail.run.loop import RunLoop
 from handrail.run.record import Recorder
 
@@ -45,13 +52,15 @@ class WorkflowEngine:
 
     # Handlers
 
-    def register_handler(self, handler_type: str, handler: TaskHandler) -> None:
-        """Makes `handler` run the tasks whose `handler_type` is this word."""
+    def register_handler(self, handler_type: str, handler: TaskHandler | type[TaskHandler]) -> None:
+        """Makes `handler`, or an instance of it, run the tasks whose type is this word."""
+        if isinstance(handler, type):
+            handler = handler()
         if not callable(getattr(handler, "execute_task", None)):
             raise TaskDefinitionError(
                 f"Handler '{handler_type}': {handler!r} has no execute_task(task, context)."
             )
-        self._handlers[handler_type] = handler
+        self._handlers[handler_type] = as_handler(handler)
 
     def handler(self, handler_type: str) -> TaskHandler:
         """The handler of that word.
@@ -72,24 +81,26 @@ class WorkflowEngine:
         except KeyError:
             known = {*plug.handlers.names(), *self._handlers}
             raise UnknownHandlerError(handler_type, tuple(known)) from None
-        made: TaskHandler = plugged() if isinstance(plugged, type) else plugged
+        made = as_handler(plugged() if isinstance(plugged, type) else plugged)
         self._handlers[handler_type] = made
         return made
 
     def check_handlers(self, plan: Plan) -> None:
-        """Raises for the first task whose handler is unknown or not installed."""
-        for handler_type in {
-            node.definition.handler_type for node in plan.nodes if node.definition
-        }:
+        """Raises for the first task whose handler is unknown, missing, or lacks an option."""
+        for handler_type in {node.handler_type for node in plan.nodes if node.definition}:
             self.handler(handler_type)
+        for node in plan.nodes:
+            if node.definition is not None and node.definition.handler_options:
+                options = node.definition.handler_options.get(node.handler_type)
+                if options:
+                    model = self.handler(node.handler_type).options_model
+                    check_options(node.definition.name, node.handler_type, options, model)
 
     def close(self) -> None:
         """Ends what its handlers hold: worker processes, connections."""
         handlers, self._handlers = self._handlers, {}
         for handler in handlers.values():
-            close = getattr(handler, "close", None)
-            if close is not None:
-                close()
+            handler.close()
 
     # Runs in memory
 
@@ -137,8 +148,12 @@ class WorkflowEngine:
 def raise_failure(loop: RunLoop, run_id: str, next_step: str = "") -> None:
     """Raises `RunFailed` if a task of the loop failed for good."""
     if loop.failure is None:
+        if loop.waits:
+            raise RunWaiting(run_id, [wait for wait, _, _ in loop.waits.values()])
         return
     task_id, error = loop.failure
+    if isinstance(error, RunCancelled):
+        raise error
     raise RunFailed(
         f"Run {run_id}: task '{task_id}' failed: {one_line(error)}{next_step}",
         run_id=run_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from handrail.contracts.attempt import Attempt
 from handrail.flow.plan import Node
 from handrail.ids import Token
 from handrail.keep.base import Adopted
+from handrail.run.control import Request
 
 _NO_ARGUMENTS: Mapping[str, Any] = {}
 
@@ -44,6 +45,7 @@ class Flight:
         "is_fenced",
         "node",
         "output_ref",
+        "requests",
         "round",
         "sequence",
         "setting",
@@ -60,7 +62,10 @@ class Flight:
         self.sequence = sequence
         self.try_number = try_number
         self.arguments: Mapping[str, Any] = _NO_ARGUMENTS
-        self.round = 0
+        #: 1 for the first time the task runs in this run, more in loops.
+        self.round = 1
+        #: What the body asked for.
+        self.requests: Sequence[Request] = ()
         self.input_ref: str | None = None
         self.output_ref: str | None = None
         self.value: Any = None
@@ -90,12 +95,15 @@ class Flight:
                 self._logical_key(),
                 Token(setting.epoch, self.sequence),
                 self.try_number,
-                self.input_ref,
+                iteration=self.round,
+                max_cycles=self.definition.max_cycles,
+                max_retries=self.definition.retry.rule().retry_count,
+                input_ref=self.input_ref,
             )
         return self._attempt
 
     def _logical_key(self) -> str:
         key = f"{self.setting.key}/{self.node.name}"
-        if self.round:
+        if self.round > 1:
             key = f"{key}/{self.round}"
         return f"{key}@{self.input_ref}" if self.input_ref is not None else key

@@ -131,6 +131,27 @@ class TaskHandler(ABC):
         """Releases what the handler holds: processes, connections."""
 
 
+class _Duck(TaskHandler):
+    """A handler that somebody wrote without the base class."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        for name in ("capacity", "stop", "close", "get_name", "options_model"):
+            if hasattr(inner, name):
+                setattr(self, name, getattr(inner, name))
+
+    def execute_task(self, task: BoundTask, context: ExecutionContext) -> None:
+        self._inner.execute_task(task, context)
+
+    def get_name(self) -> str:
+        return type(self._inner).__name__
+
+
+def as_handler(handler: Any) -> TaskHandler:
+    """A handler, or whatever has an `execute_task(task, context)`, as a `TaskHandler`."""
+    return handler if isinstance(handler, TaskHandler) else _Duck(handler)
+
+
 def execute(handler: TaskHandler, task: BoundTask, context: HandlerContext) -> Any:
     """Lets `handler` run one attempt and returns the result that it handed in.
 

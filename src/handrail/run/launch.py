@@ -6,6 +6,7 @@ step for the engine's thread to take.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from handrail.contracts.expr import composing
 from handrail.flow.plan import Plan
 from handrail.keep.base import Adopted
 from handrail.run.body import run_body
@@ -22,6 +24,9 @@ from handrail.run.flight import Flight, RunSetting
 from handrail.run.handler import BoundTask, TaskHandler, also_shown, execute
 from handrail.run.output import AttemptOutput, captured
 from handrail.run.transaction import OpenAttempt, Transaction
+from handrail.run.waits import WaitingForAnswer
+
+log = logging.getLogger("handrail.run")
 
 #: A lane gets another thread when nothing came back for so long (seconds).
 GROW_SECONDS = 0.002
@@ -53,6 +58,8 @@ class Launcher:
         self._come_back = come_back
         self._lanes: dict[str, Lane[Flight]] = {}
         self._variables = copy_context()
+        # Tasks that a body declares are not part of a workflow that its caller composes.
+        self._variables.run(composing.set, None)
         #: Is "direct" ours, so that its bodies may run without asking it?
         self.is_direct_ours = _is_direct_ours(plan, handler)
 
@@ -60,16 +67,20 @@ class Launcher:
 
     def launch(self, flight: Flight) -> None:
         """Lets a lane of its handler run the body."""
-        handler_type = flight.definition.handler_type
+        handler_type = flight.node.handler_type
         lane = self._lanes.get(handler_type)
         if lane is None:
             capacity = self._handler(handler_type).capacity(self._setting.max_workers)
-            lane = Lane(handler_type, self._perform, capacity, self._variables)
+            lane = Lane(handler_type, self._perform, capacity)
             self._lanes[handler_type] = lane
         lane.submit(flight)
 
     def run_inline(self, flight: Flight) -> None:
         """Runs the body in this thread. A keyboard interrupt goes through."""
+        # Each body has a copy of the caller's context variables: what it sets is its own.
+        self._variables.copy().run(self._run_body, flight)
+
+    def _run_body(self, flight: Flight) -> None:
         injected = (
             TaskExecutionContext(flight.attempt, execution=self._context)
             if flight.definition.inject_context
@@ -81,22 +92,26 @@ class Launcher:
             else:
                 with captured(self._output(flight.node.name, flight.attempt_id)):
                     flight.value = run_body(flight.definition, flight.arguments, context=injected)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, WaitingForAnswer) as error:
             flight.error = error
 
     def stop(self, flight: Flight, then: Callable[[bool], None]) -> None:
         """Stops a body from a side thread; `then(stopped)` becomes a step of the engine."""
 
         def work() -> None:
-            stopped = self.stop_now(flight)
-            self.inbox.put(partial(then, stopped))
+            self.inbox.put(partial(then, self.stop_now(flight)))
 
         threading.Thread(target=work, name="handrail-stop", daemon=True).start()
 
     def stop_now(self, flight: Flight) -> bool:
         """Stops a body and waits for it. True: it is certain that it no longer runs."""
         flight.is_fenced = True
-        return self._handler(flight.definition.handler_type).stop(flight.attempt_id)
+        try:
+            return self._handler(flight.node.handler_type).stop(flight.attempt_id)
+        except Exception:
+            # It is not known whether the body runs on, so it is fenced and said to.
+            log.exception("attempt %s could not be stopped", flight.attempt_id)
+            return False
 
     def grow(self) -> None:
         """Gives lanes whose attempts wait another thread."""
@@ -119,13 +134,17 @@ class Launcher:
         try:
             if flight.node.is_light and self.is_direct_ours:
                 self.run_inline(flight)
-            elif flight.definition.workspace is None:
-                flight.value = self._execute(flight, None)
             else:
-                self._execute_with_files(flight)
+                self._variables.copy().run(self._handle, flight)
         except BaseException as error:
             flight.error = error
         self.inbox.put(partial(self._come_back, flight))
+
+    def _handle(self, flight: Flight) -> None:
+        if flight.definition.workspace is None:
+            flight.value = self._execute(flight, None)
+        else:
+            self._execute_with_files(flight)
 
     def _execute_with_files(self, flight: Flight) -> None:
         assert self._transaction is not None
@@ -146,7 +165,7 @@ class Launcher:
             self._transaction.close(opened)
 
     def _execute(self, flight: Flight, opened: OpenAttempt | None) -> Any:
-        handler = self._handler(flight.definition.handler_type)
+        handler = self._handler(flight.node.handler_type)
         context = HandlerContext(self._context, flight.attempt)
         bound = BoundTask(
             flight.definition,

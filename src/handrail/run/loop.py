@@ -9,34 +9,46 @@ from __future__ import annotations
 
 import heapq
 import random
+import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from handrail.contracts import event as kinds
 from handrail.contracts.event import StoredEvent
+from handrail.contracts.task import TaskDefinition
 from handrail.contracts.values import InMemoryOnly, decode
 from handrail.errors import (
     AttemptTimeout,
     CycleLimitExceeded,
     HandrailError,
+    RunError,
     StepLimitExceeded,
 )
 from handrail.flow.plan import Node, Plan
 from handrail.keep.base import Journal
+from handrail.keep.channel import read_changes
 from handrail.run.acceptance import Acceptor, TaskFailedByResult, told
 from handrail.run.arguments import Arguments
-from handrail.run.context import ExecutionContext
+from handrail.run.context import DEFAULT_MAX_CYCLES, ExecutionContext
+from handrail.run.control import NextIteration, NextTask, Request, Terminate, from_data
 from handrail.run.failure import describe
 from handrail.run.flight import Flight, RunSetting
+from handrail.run.groups import Groups
 from handrail.run.handler import TaskHandler
 from handrail.run.launch import Launcher, Step
+from handrail.run.maps import Maps
 from handrail.run.output import AttemptOutput
 from handrail.run.record import Recorder
 from handrail.run.retry import decide_retry
 from handrail.run.transaction import Transaction
+from handrail.run.waits import Wait, WaitingForAnswer
+
+#: How often a run that does nothing else looks for answers (seconds).
+ANSWER_SECONDS = 0.25
 
 
 class RunLoop:
@@ -54,6 +66,7 @@ class RunLoop:
         transaction: Transaction | None = None,
         output: Callable[[str, str], AttemptOutput] | None = None,
         chance: Callable[[], float] = random.random,
+        look_for_answers: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         self.plan = plan
         self.context = context
@@ -74,15 +87,32 @@ class RunLoop:
             come_back=self._come_back,
         )
         self._inbox = self._launcher.inbox
+        self._groups = Groups(plan, context)
+        self._maps = Maps(plan, context)
         self._chance = chance
         self._ready: deque[Node] = deque(plan.starts)
         self._waiting = [node.wait_count for node in plan.nodes]
-        self._tries: dict[int, int] = {}
-        self._rounds: dict[int, int] = {}
+        self._tries: dict[str, int] = {}
+        self._rounds = [0] * len(plan.nodes)
+        #: Argument of a task's next iteration, by node.
+        self._again: dict[int, Any] = {}
+        #: Replayed runs of nodes that are not due yet, by node.
+        self._ahead: dict[int, int] = {}
+        #: Replayed results of tasks that are yet to be asked for, by name.
+        self._foreseen: dict[str, Mapping[str, Any]] = {}
+        #: Has the run left the order of its plan?
+        self._has_jumped = False
+        #: Questions that are open: with the task that asked, and until when it is waited for.
+        self.waits: dict[str, tuple[Wait, Node, float]] = {}
+        self._look_for_answers = look_for_answers
+        #: The task that ended the run by its own wish.
+        self._ended_by: Node | None = None
         self._sequence = 0
         self._flying: dict[int, Flight] = {}
         self._due: list[tuple[float, int, Step]] = []
         self._timer_count = 0
+        #: Retries that are due later.
+        self._retry_count = 0
 
     # The loop
 
@@ -92,27 +122,34 @@ class RunLoop:
             while True:
                 while self._ready:
                     self._submit(self._ready.popleft())
-                if not self._flying and (self.failure is not None or not self._due):
+                if self._flying or (self._retry_count and self.failure is None):
+                    self._await()
+                elif self.failure is not None or not self.waits or not self._await_answers():
                     break
-                self._await()
         finally:
             self._recorder.flush()
             self._launcher.close()
 
     def _submit(self, node: Node) -> None:
         if node.definition is None:
-            self._finish(node, self._group_result(node))
+            self._judge(node)
+            return
+        if node.items is not None and node.item is None:
+            self._expand(node)
+            return
+        if node.within >= 0 and not self._groups.admit(node):
             return
         try:
             flight = self._begin(node)
         except HandrailError as error:
+            self._leave_group(node)
             self._fail(node, error)
             return
         # Between two looks at the queue, if nobody else would have to wait for it.
         if (
             node.is_light
             and self._launcher.is_direct_ours
-            and not (self._ready or self._flying or self._due)
+            and not (self._ready or self._flying or self._retry_count)
         ):
             if self._is_recording:
                 self._recorder.flush_if_due()
@@ -142,32 +179,58 @@ class RunLoop:
             self._settle(flight)
 
     def _settle(self, flight: Flight) -> None:
+        node = flight.node
+        if node.within >= 0:
+            self._leave_group(node)
+        if self.context.requests:
+            flight.requests = self.context.requests.pop(flight.attempt_id, ())
         if flight.error is None:
             try:
                 self._acceptor.accept(flight)
             except HandrailError as error:
                 flight.error = error
+        if isinstance(flight.error, WaitingForAnswer):
+            self._wait_for(flight, flight.error.wait)
+            return
         if flight.error is not None:
             self._retry_or_fail(flight, flight.error)
             return
         if flight.try_number > 1:
-            del self._tries[flight.node.index]
-        self._finish(flight.node, flight.value)
+            del self._tries[node.name]
+        self._finish(node, flight.value, flight.requests)
 
-    def _finish(self, node: Node, value: Any) -> None:
-        self.context.results[node.name] = value
-        if self.failure is not None:
+    def _finish(self, node: Node, value: Any, requests: Sequence[Request] = ()) -> None:
+        if node.item is not None:
+            self._finish_item(node, value)
             return
-        waiting, nodes = self._waiting, self.plan.nodes
+        self.context.results[node.name] = value
+        if self.failure is not None or self._ended_by is not None:
+            return
+        if requests and not self._obey(node, requests):
+            return
         for index in node.successors:
-            waiting[index] -= 1
-            if not waiting[index]:
-                after = nodes[index]
-                # Armed again, for the next time round a loop.
-                waiting[index] = after.wait_count
-                self._ready.append(after)
-        if node.loop_successors:
-            self._ready.extend(nodes[index] for index in node.loop_successors)
+            self._arrive(index)
+        for index in node.loop_successors:
+            self._go_back(self.plan.nodes[index])
+
+    def _arrive(self, index: int) -> None:
+        """One of the nodes that a node waits for is finished."""
+        waiting = self._waiting
+        waiting[index] -= 1
+        if not waiting[index]:
+            self._activate(self.plan.nodes[index])
+
+    def _go_back(self, node: Node) -> None:
+        """Runs a node once more. What follows waits again, for those that run again."""
+        for index, count in self.plan.rewound(node).items():
+            self._waiting[index] = count
+        self._activate(node)
+
+    def _activate(self, node: Node) -> None:
+        if self._ahead and self._ahead.get(node.index):
+            self._ahead[node.index] -= 1
+        else:
+            self._ready.append(node)
 
     # Beginning
 
@@ -177,38 +240,172 @@ class RunLoop:
         if setting.max_steps is not None and sequence > setting.max_steps:
             raise StepLimitExceeded(setting.run_id, setting.max_steps)
         tries = self._tries
-        flight = Flight(setting, node, sequence, tries.get(node.index, 1) if tries else 1)
+        flight = Flight(setting, node, sequence, tries.get(node.name, 1) if tries else 1)
         definition = flight.definition
+        if node.item is None:
+            flight.round = self._count_round(node, definition, flight.try_number)
         if node.bindings:
             flight.arguments = self._arguments.bind(node)
-        if definition.max_cycles is not None:
-            flight.round = self._count_round(node, definition.max_cycles)
+        if self._again and node.index in self._again:
+            flight.arguments = _with_data(node, flight.arguments, self._again[node.index])
         if definition.workspace is not None:
-            flight.input_ref = self._acceptor.refs.get(node.ref_source, setting.base_ref)
+            flight.input_ref = self._input_ref(node)
         if self._is_recording:
             self._record_start(flight)
         return flight
 
     def _record_start(self, flight: Flight) -> None:
         data: dict[str, Any] = {
-            "handler": flight.definition.handler_type,
+            "handler": flight.node.handler_type,
             "try": flight.try_number,
         }
         if flight.input_ref is not None:
             data["ref"] = flight.input_ref
         self._recorder.event(kinds.TASK_STARTED, flight.node.name, flight.attempt_id, data)
 
-    def _count_round(self, node: Node, max_cycles: int) -> int:
-        rounds = self._rounds.get(node.index, 0)
-        if node.index in self._tries:
+    def _count_round(self, node: Node, definition: TaskDefinition, try_number: int) -> int:
+        rounds = self._rounds[node.index]
+        if try_number > 1:
             return rounds
-        if rounds >= max_cycles:
+        max_cycles = definition.max_cycles
+        if max_cycles is None and node.index in self._again:
+            max_cycles = DEFAULT_MAX_CYCLES
+        if max_cycles is not None and rounds >= max_cycles:
             raise CycleLimitExceeded(node.name, rounds, max_cycles)
         self._rounds[node.index] = rounds + 1
         return rounds + 1
 
-    def _group_result(self, node: Node) -> dict[str, Any]:
-        return {name: self.context.results.get(name) for name, _ in node.members}
+    def _input_ref(self, node: Node) -> str | None:
+        acceptor, base_ref = self._acceptor, self.setting.base_ref
+        if self._has_jumped or self._rounds[node.index] > 1:
+            # Out of the plan's order the latest files are those of whoever wrote last.
+            return acceptor.latest_ref or base_ref
+        return acceptor.refs.get(node.ref_source, base_ref)
+
+    # What bodies ask for
+
+    def _obey(self, node: Node, requests: Sequence[Request]) -> bool:
+        """Does what a finished body asked for. False: what follows it is left out."""
+        follows = True
+        for request in requests:
+            if isinstance(request, NextTask):
+                follows = self._go(node, request) and follows
+            elif isinstance(request, NextIteration):
+                self._again[node.index] = request.data
+                self._activate(node)
+                return False
+            elif isinstance(request, Terminate):
+                self._ended_by = node
+                self._ready.clear()
+                return False
+        if node.index in self._again:
+            del self._again[node.index]
+        return follows
+
+    def _go(self, node: Node, request: NextTask) -> bool:
+        task = request.task
+        if isinstance(task, str):
+            self._has_jumped = True
+            self._go_back(self.plan.by_name[task])
+            return False
+        added = self.plan.add(task, self._free_name(task.task_id), node.within, node.member)
+        self._waiting.append(0)
+        self._rounds.append(0)
+        foreseen = self._foreseen.pop(added.name, None)
+        if foreseen is None:
+            self._ready.append(added)
+        else:
+            self._take_back(added, foreseen)
+        return not request.goto
+
+    def _free_name(self, name: str) -> str:
+        if name not in self.plan.by_name:
+            return name
+        number = 2
+        while f"{name}_{number}" in self.plan.by_name:
+            number += 1
+        return f"{name}_{number}"
+
+    # Maps
+
+    def _expand(self, node: Node) -> None:
+        try:
+            results = self._maps.begin(node)
+        except HandrailError as error:
+            self._fail(node, error)
+            return
+        if results is not None:
+            self._finish(node, results)
+            return
+        self._rounds[node.index] += 1
+        self._ready.extend(self._maps.first(node))
+
+    def _finish_item(self, item: Node, value: Any) -> None:
+        assert item.item is not None
+        node = item.item[0]
+        results = self._maps.took(item, value)
+        if results is not None:
+            self._finish(node, results)
+        elif self.failure is None and self._ended_by is None:
+            following = self._maps.next(node)
+            if following is not None:
+                self._ready.append(following)
+
+    # Groups
+
+    def _judge(self, group: Node) -> None:
+        failed = {
+            name: result.error_message
+            for name, result in self._groups.results(group).items()
+            if not result.succeeded
+        }
+        try:
+            value = self._groups.judge(group)
+        except Exception as error:
+            self._groups.forget(group)
+            self._record_verdict(group, "failed", failed)
+            self._fail(group, error)
+            return
+        self._record_verdict(group, "succeeded", failed)
+        self._finish(group, value)
+
+    def _record_verdict(self, group: Node, state: str, failed: Mapping[str, Any]) -> None:
+        if self._is_recording:
+            succeeded = [name for name, _ in group.members if name not in failed]
+            data = {"state": state, "succeeded": succeeded, "failed": dict(failed)}
+            self._recorder.event(kinds.GROUP_FINISHED, group.name, "", data)
+
+    def _leave_group(self, node: Node) -> None:
+        if node.within >= 0:
+            following = self._groups.leave(node)
+            if following is not None and self.failure is None:
+                self._ready.append(following)
+
+    def _fail_in_group(self, node: Node, error: BaseException) -> None:
+        group = self.plan.nodes[node.within]
+        if not self._groups.failed(node, error):
+            return
+        assert group.policy is not None
+        if group.policy.fail_fast:
+            self._give_up(group)
+            self._judge(group)
+        else:
+            # The member will never arrive; the others are waited for.
+            self._arrive(group.index)
+
+    def _give_up(self, group: Node) -> None:
+        """Stops what runs of a group and forgets what would."""
+        self._ready = deque(node for node in self._ready if not self._is_within(node, group))
+        for flight in [*self._flying.values()]:
+            if self._is_within(flight.node, group):
+                del self._flying[flight.sequence]
+                self._launcher.stop(flight, _nothing)
+
+    def _is_within(self, node: Node, group: Node) -> bool:
+        within = node.within
+        while within >= 0 and within != group.index:
+            within = self.plan.nodes[within].within
+        return within == group.index
 
     # Failing
 
@@ -222,28 +419,70 @@ class RunLoop:
         if decision is None:
             self._fail(node, error, flight.attempt_id)
             return
-        self._tries[node.index] = flight.try_number + 1
+        self._tries[node.name] = flight.try_number + 1
         self._recorder.event(
             kinds.TASK_RETRIED,
             node.name,
             flight.attempt_id,
             {"error": describe(error), "delay_seconds": decision.delay_seconds},
         )
+        self._retry_count += 1
         self._at(decision.delay_seconds, partial(self._try_again, node))
 
     def _try_again(self, node: Node) -> None:
+        self._retry_count -= 1
         if self.failure is None:
             self._ready.append(node)
 
     def _fail(self, node: Node, error: BaseException, attempt_id: str = "") -> None:
-        data: dict[str, Any] = {"error": describe(error)}
-        if isinstance(error, TaskFailedByResult):
-            data.update(told(error.result))
-        self._recorder.event(kinds.TASK_FAILED, node.name, attempt_id, data)
+        # A limit ends the run, whatever a group's policy thinks of failures.
+        is_absorbed = node.within >= 0 and not isinstance(error, RunError)
+        if node.definition is not None:
+            data: dict[str, Any] = {"error": describe(error)}
+            if isinstance(error, TaskFailedByResult):
+                data.update(told(error.result))
+            if is_absorbed:
+                data["group"] = self.plan.nodes[node.within].name
+            self._recorder.event(kinds.TASK_FAILED, node.name, attempt_id, data)
+        self._tries.pop(node.name, None)
+        if node.item is not None:
+            self._maps.drop(node.item[0])
+            self._ready = deque(other for other in self._ready if not _is_item_of(other, node))
+        if is_absorbed:
+            self._fail_in_group(node, error)
+            return
         if self.failure is None:
             self.failure = (node.name, error)
         # Nothing new starts. Bodies that run are awaited: their results serve a resume.
         self._ready.clear()
+
+    # Questions
+
+    def _wait_for(self, flight: Flight, wait: Wait) -> None:
+        node = flight.node
+        self._recorder.event(kinds.WAIT_ASKED, node.name, flight.attempt_id, wait.to_data())
+        self._rounds[node.index] -= 1
+        until = time.monotonic() + wait.timeout_seconds
+        self.waits[wait.wait_id] = (wait, node, until)
+
+    def answer(self, answers: Mapping[str, Any]) -> None:
+        """Takes answers; the tasks that asked run again."""
+        self.context.answers.update(answers)
+        for wait_id in [*self.waits]:
+            if wait_id in answers:
+                _, node, _ = self.waits.pop(wait_id)
+                if self.failure is None and self._ended_by is None:
+                    self._ready.append(node)
+
+    def _await_answers(self) -> bool:
+        """Looks for answers once, after a moment. False: it is time to give the run back."""
+        patience = max((until for _, _, until in self.waits.values()), default=0.0)
+        if self._look_for_answers is None or time.monotonic() >= patience:
+            return False
+        self._recorder.flush()
+        time.sleep(min(ANSWER_SECONDS, patience - time.monotonic()))
+        self.answer(self._look_for_answers())
+        return True
 
     # Time
 
@@ -262,7 +501,9 @@ class RunLoop:
             self._launcher.stop(flight, partial(self._timed_out, flight))
 
     def _timed_out(self, flight: Flight, stopped: bool) -> None:
-        del self._flying[flight.sequence]
+        if self._flying.pop(flight.sequence, None) is None:
+            return
+        self._leave_group(flight.node)
         seconds = flight.definition.timeout_seconds
         assert seconds is not None
         error = AttemptTimeout(flight.node.name, seconds, stopped=stopped)
@@ -279,42 +520,79 @@ class RunLoop:
     def replay(self, events: Iterable[StoredEvent]) -> None:
         """Takes earlier epochs' accepted results as if their bodies had just come back.
 
-        A result that was kept in memory only is not taken: its task runs again.
+        The same books are kept as when they did, so loops, groups, maps and whatever bodies
+        asked for stand where they stood. A result that was kept in memory only is not taken:
+        its task runs again.
         """
-        done: list[Node] = []
-        channel = dict(self.context.inputs)
+        changes: list[Mapping[str, Any]] = []
         for stored in events:
-            event = stored.event
-            data = event.data or {}
-            try:
-                if event.kind == kinds.CHANNEL_CHANGED:
-                    _change(channel, data)
-                elif event.kind == kinds.TASK_SUCCEEDED and event.task in self.plan.by_name:
-                    done.append(self._take_back(self.plan.by_name[event.task], data))
-            except InMemoryOnly:
-                continue
-        self.context.channel.restore(channel)
-        finished = {node.index for node in done}
-        for node in done:
-            for index in node.successors:
-                self._waiting[index] -= 1
-        self._ready = deque(
-            node
-            for node in self.plan.nodes
-            if node.index not in finished and not self._waiting[node.index]
-        )
+            event, data = stored.event, stored.event.data or {}
+            if event.kind == kinds.CHANNEL_CHANGED:
+                changes.append(data)
+            elif event.kind == kinds.TASK_SUCCEEDED:
+                self._replay_success(event.task, data)
+            elif event.kind == kinds.WAIT_ANSWERED:
+                self.context.answers[data["wait_id"]] = data["value"]
+            elif event.kind == kinds.GROUP_FINISHED and data["state"] == "succeeded":
+                self._replay_verdict(self.plan.by_name[event.task], data)
+        self.context.channel.restore(self.context.inputs, read_changes(changes))
+        self._ready = deque(self._still_due())
 
-    def _take_back(self, node: Node, data: Mapping[str, Any]) -> Node:
-        self.context.results[node.name] = decode(data["result"])
+    def _replay_success(self, name: str, data: Mapping[str, Any]) -> None:
+        node = self.plan.by_name.get(name)
+        if node is None:
+            base, position = _item_name(name)
+            mapped = self.plan.by_name.get(base)
+            if mapped is not None and mapped.items is not None:
+                with suppress(InMemoryOnly):
+                    self._maps.remember(mapped, position, decode(data["result"]))
+            else:
+                self._foreseen[name] = data
+        elif (requests := from_data(data.get("then", ()))) is not None:
+            self._take_back(node, data, requests)
+
+    def _take_back(
+        self, node: Node, data: Mapping[str, Any], requests: Sequence[Request] = ()
+    ) -> None:
+        try:
+            value = decode(data["result"])
+        except InMemoryOnly:
+            return
         if "ref" in data:
-            self._acceptor.refs[node.index] = data["ref"]
-        return node
+            self._acceptor.refs[node.index] = self._acceptor.latest_ref = data["ref"]
+        self._rounds[node.index] += 1
+        self._ahead[node.index] = self._ahead.get(node.index, 0) + 1
+        self._finish(node, value, requests)
+
+    def _replay_verdict(self, group: Node, data: Mapping[str, Any]) -> None:
+        """A group was accepted: the members that failed stay failed."""
+        for name, index in group.members:
+            if name in data["failed"]:
+                self._ahead[index] = self._ahead.get(index, 0) + 1
+        self._ahead[group.index] = self._ahead.get(group.index, 0) + 1
+        results = self.context.results
+        self._finish(group, {name: results.get(name) for name in data["succeeded"]})
+
+    def _still_due(self) -> Iterator[Node]:
+        """What was made ready and has no replayed run to stand for it."""
+        for node in self._ready:
+            if self._ahead.get(node.index):
+                self._ahead[node.index] -= 1
+            elif node.within < 0 or not self._is_settled(node):
+                yield node
+
+    def _is_settled(self, node: Node) -> bool:
+        return self.plan.nodes[node.within].name in self.context.results and (
+            node.member not in self.context.results[self.plan.nodes[node.within].name]
+        )
 
     # The end
 
     def result(self) -> Any:
         """The result of the only node that nothing follows, or `{name: result}`."""
         results = self.context.results
+        if self._ended_by is not None:
+            return results.get(self._ended_by.name)
         sinks = [node.name for node in self.plan.sinks] or [self.plan.nodes[-1].name]
         if len(sinks) == 1:
             return results.get(sinks[0])
@@ -322,12 +600,32 @@ class RunLoop:
 
     @property
     def final_ref(self) -> str | None:
-        """The commit that the run's last writer left; the base ref if none wrote."""
-        last, base_ref = self.plan.last_writer, self.setting.base_ref
-        return self._acceptor.refs.get(last.index, base_ref) if last is not None else base_ref
+        """The commit that was accepted last; the base ref if none was."""
+        return self._acceptor.latest_ref or self.setting.base_ref
 
 
-def _change(channel: dict[str, Any], data: Mapping[str, Any]) -> None:
-    channel.pop(data["key"], None)
-    if "value" in data:
-        channel[data["key"]] = decode(data["value"])
+def _with_data(node: Node, arguments: Mapping[str, Any], data: Any) -> Mapping[str, Any]:
+    """Hands the data of an iteration to the first parameter of a task."""
+    assert node.definition is not None
+    parameters = node.definition.contract.parameters
+    if data is None or not parameters:
+        return arguments
+    return {**arguments, parameters[0].name: data}
+
+
+def _is_item_of(other: Node, item: Node) -> bool:
+    assert item.item is not None
+    return other.item is not None and other.item[0] is item.item[0]
+
+
+_ITEM = re.compile(r"(?s)(.+)\[(\d+)\]")
+
+
+def _item_name(name: str) -> tuple[str, int]:
+    """Name of the mapped task and position, of the name of an item."""
+    found = _ITEM.fullmatch(name)
+    return (found[1], int(found[2])) if found else ("", 0)
+
+
+def _nothing(stopped: bool) -> None:
+    """What is done when a body that nobody waits for has been stopped."""

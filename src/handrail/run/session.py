@@ -14,13 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from handrail.contracts import event as kinds
 from handrail.contracts.event import Event
 from handrail.contracts.values import decode, encode
 from handrail.contracts.workspace import BranchName
-from handrail.errors import PublishFenceError, RunBusy, StaleAttemptError, StoreError
+from handrail.errors import PublishFenceError, RunBusy, RunCancelled, StaleAttemptError, StoreError
 from handrail.flow.graph import TaskGraph
 from handrail.flow.plan import Plan
 from handrail.keep.base import (
@@ -33,7 +33,7 @@ from handrail.keep.base import (
     Settlement,
     Watermark,
 )
-from handrail.keep.channel import DELETED
+from handrail.keep.channel import Change, Channel, MemoryChannel, OnChange
 from handrail.keep.trees import Trees
 from handrail.run.context import ExecutionContext
 from handrail.run.engine import WorkflowEngine, raise_failure
@@ -75,6 +75,8 @@ class Opening:
     #: JSON text, as the journal keeps it.
     watermark: str | None
     next_watermark: str | None
+    #: Who keeps the channel: "journal" or "redis".
+    channel: str = "journal"
 
     @classmethod
     def read(cls, record: RunRecord, data: Mapping[str, Any]) -> Opening:
@@ -93,6 +95,7 @@ class Opening:
             pipeline=data["pipeline"],
             watermark=data["watermark"],
             next_watermark=data["next_watermark"],
+            channel=data.get("channel", "journal"),
         )
 
     def event_data(self, plan: Plan, owner: str) -> dict[str, Any]:
@@ -112,6 +115,7 @@ class Opening:
             "pipeline": self.pipeline,
             "watermark": self.watermark,
             "next_watermark": self.next_watermark,
+            "channel": self.channel,
             "tasks": [node.name for node in tasks],
             "handlers": {node.name: node.definition.handler_type for node in tasks},  # type: ignore[union-attr]
             "edges": [
@@ -120,6 +124,15 @@ class Opening:
                 for index in node.successors
             ],
         }
+
+
+#: Makes the channel of a run: its id, its inputs, and who is told of changes.
+MakeChannel: TypeAlias = Callable[[str, Mapping[str, Any], OnChange], Channel]
+
+
+def in_the_journal(run_id: str, inputs: Mapping[str, Any], on_change: OnChange) -> Channel:
+    """A channel in memory, whose changes the journal keeps."""
+    return MemoryChannel(inputs, on_change)
 
 
 class Session:
@@ -135,6 +148,7 @@ class Session:
         engine: WorkflowEngine,
         *,
         lease_seconds: float,
+        channel: MakeChannel = in_the_journal,
         max_workers: int | None = None,
         watch: Callable[[Event], None] | None = None,
         output: Callable[[str, str], AttemptOutput] | None = None,
@@ -146,7 +160,7 @@ class Session:
             opening.start,
             inputs=opening.inputs,
             run_id=opening.run_id,
-            on_change=self._record_change,
+            channel=channel(opening.run_id, opening.inputs, self._record_change),
         )
         self._plan = plan
         self._lease = lease
@@ -154,6 +168,8 @@ class Session:
         self._lease_seconds = lease_seconds
         self._tick = tick
         self._over = threading.Event()
+        #: What the epoch ended as, once that is written down.
+        self._state: str | None = None
         self._recorder = Recorder(opening.run_id, lease.epoch, stores.journal, watch)
         self._branch = self._working_branch()
         setting = RunSetting(
@@ -180,7 +196,15 @@ class Session:
             journal=stores.journal,
             transaction=transaction,
             output=output,
+            look_for_answers=self._look_for_answers,
         )
+
+    def _look_for_answers(self) -> dict[str, Any]:
+        return {
+            stored.event.data["wait_id"]: stored.event.data["value"]
+            for stored in self._stores.journal.events(self.opening.run_id)
+            if stored.event.kind == kinds.WAIT_ANSWERED and stored.event.data is not None
+        }
 
     def _working_branch(self) -> BranchName | None:
         """The branch that attempts move: hidden until the run's end, or the target itself."""
@@ -209,20 +233,28 @@ class Session:
         finally:
             self._over.set()
             keeper.join()
+            self.context.channel.end(succeeded=self._state == "succeeded")
 
     def _run(self) -> Any:
         self._open_branch()
         if self._lease.epoch > 1:
             self._loop.replay(self._stores.journal.events(self.opening.run_id))
         try:
+            self._begin_channel()
             self._loop.drive()
         except BaseException as error:
             self._abandon(error)
             raise
         if self._loop.failure is not None:
             task_id, cause = self._loop.failure
-            self._settle("failed", f"task '{task_id}' failed: {one_line(cause)}")
+            if isinstance(cause, RunCancelled):
+                self._settle("cancelled", str(cause))
+            else:
+                self._settle("failed", f"task '{task_id}' failed: {one_line(cause)}")
             raise_failure(self._loop, self.opening.run_id, self._next_step())
+        if self._loop.waits:
+            self._settle("waiting", None)
+            raise_failure(self._loop, self.opening.run_id)
         self._publish()
         return self._loop.result()
 
@@ -247,9 +279,11 @@ class Session:
 
     # The channel
 
-    def _record_change(self, key: str, value: Any) -> None:
-        data = {"key": key} if value is DELETED else {"key": key, "value": encode(value)}
-        self._recorder.event(kinds.CHANNEL_CHANGED, data=data)
+    def _begin_channel(self) -> None:
+        self.context.channel.begin(self.opening.inputs, resumed=bool(self.context.results))
+
+    def _record_change(self, change: Change) -> None:
+        self._recorder.event(kinds.CHANNEL_CHANGED, data=change.data())
 
     # The end
 
@@ -312,6 +346,7 @@ class Session:
             self._recorder.put_back(waiting)
         else:
             self._recorder.tell([event])
+            self._state = state
         return reply
 
     def _next_step(self) -> str:

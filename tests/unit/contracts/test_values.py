@@ -164,7 +164,7 @@ scalars = st.one_of(
     st.timedeltas(),
     st.datetimes(),
     st.datetimes(timezones=st.just(datetime.UTC)),
-    st.datetimes(timezones=st.timezones(), allow_imaginary=False),
+    st.datetimes(timezones=st.sampled_from([*map(zoneinfo.ZoneInfo, ["UTC", "Europe/Berlin"])])),
     st.sampled_from([Colour.RED, Colour.BLUE, Level.LOW, Access.READ, Access.READ | Access.WRITE]),
     st.builds(pathlib.PurePosixPath, st.sampled_from(["a", "/a/b", "../c"])),
 )
@@ -186,7 +186,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(values)
 def test_a_value_comes_back_the_same(value: Any) -> None:
     found = again(value)
@@ -207,7 +207,7 @@ def same_types(left: Any, right: Any) -> bool:
     return True
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(values)
 def test_types_within_come_back_the_same(value: Any) -> None:
     # 1 == 1.0 == True, so equality alone would not tell.
@@ -376,7 +376,7 @@ def test_a_later_class_may_have_more_or_fewer_fields() -> None:
         Plain(3),
         len,
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_other_values_are_pickled_and_marked(value: Any) -> None:
     found = again(value)

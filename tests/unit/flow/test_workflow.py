@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -94,11 +95,12 @@ def test_parts_may_be_given() -> None:
 def test_an_expression_made_outside_is_added_whole() -> None:
     a, b, c, d, e = tasks("abcde")
     made = a >> (b | c)
-    for compose in (
+    ways: list[Callable[[], object]] = [
         lambda: made >> d,
         lambda: chain(made, d),
         lambda: parallel(made >> d, e),
-    ):
+    ]
+    for compose in ways:
         with workflow("flow") as flow:
             compose()
         assert {"a>b", "a>c", "b>ParallelGroup_1", "ParallelGroup_1>d"} <= {

@@ -1,0 +1,88 @@
+"""Books of the groups of one run: who failed, who waits for a free place, what the verdict is."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from handrail.flow.group import MemberResult
+from handrail.flow.plan import Node, Plan
+from handrail.run.context import ExecutionContext
+
+
+class Groups:
+    """What the engine must know of groups beyond who waits for whom."""
+
+    def __init__(self, plan: Plan, context: ExecutionContext) -> None:
+        self._plan = plan
+        self._context = context
+        #: By group: errors of members, by member name.
+        self._errors: dict[int, dict[str, BaseException]] = {}
+        self._flying: dict[int, int] = {}
+        self._queues: dict[int, deque[Node]] = {}
+
+    # Places
+
+    def admit(self, node: Node) -> bool:
+        """May a task start now? If not, it is queued for a free place in its group."""
+        limit = self._plan.nodes[node.within].max_in_flight
+        if limit is None:
+            return True
+        flying = self._flying.get(node.within, 0)
+        if flying >= limit:
+            self._queues.setdefault(node.within, deque()).append(node)
+            return False
+        self._flying[node.within] = flying + 1
+        return True
+
+    def leave(self, node: Node) -> Node | None:
+        """A task gives its place up; returns the one that waited longest for it, if any."""
+        if self._plan.nodes[node.within].max_in_flight is None:
+            return None
+        self._flying[node.within] -= 1
+        queue = self._queues.get(node.within)
+        return queue.popleft() if queue else None
+
+    # Failures
+
+    def failed(self, node: Node, error: BaseException) -> bool:
+        """Notes that a task failed. True: the first failure of its member."""
+        errors = self._errors.setdefault(node.within, {})
+        is_first = node.member not in errors
+        errors.setdefault(node.member, error)
+        return is_first
+
+    def is_lost(self, node: Node) -> bool:
+        """Has the member that a task belongs to failed already?"""
+        return node.member in self._errors.get(node.within, ())
+
+    def results(self, group: Node) -> dict[str, MemberResult]:
+        """How each member ended."""
+        errors, results = self._errors.get(group.index, {}), self._context.results
+        return {
+            name: MemberResult(name, name not in errors, results.get(name), errors.get(name))
+            for name, _ in group.members
+        }
+
+    def judge(self, group: Node) -> dict[str, Any]:
+        """The group's result: results of the members that succeeded, by name.
+
+        Raises:
+            ParallelGroupError: or whatever the policy raises: the group failed.
+        """
+        results = self.results(group)
+        assert group.policy is not None
+        names = [name for name, _ in group.members]
+        group.policy.on_group_finished(group.name, names, results, self._context)
+        self._errors.pop(group.index, None)
+        return succeeded(results)
+
+    def forget(self, group: Node) -> None:
+        """Drops what is known of a group's failures, for its next round."""
+        self._errors.pop(group.index, None)
+
+
+def succeeded(results: Mapping[str, MemberResult]) -> dict[str, Any]:
+    """Values of the members that succeeded."""
+    return {name: result.value for name, result in results.items() if result.succeeded}
