@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from handrail.contracts.attempt import (
         assert_current_attempt_snapshot as assert_current_attempt_snapshot,
     )
+    from handrail.contracts.codecs import register_codec as register_codec
     from handrail.contracts.controls import ExecutionLimits as ExecutionLimits
     from handrail.contracts.controls import PublishBudget as PublishBudget
     from handrail.contracts.controls import RetryPolicy as RetryPolicy
@@ -98,6 +99,8 @@ if TYPE_CHECKING:
     from handrail.hooks.spec import RunWatcher as RunWatcher
     from handrail.keep.channel import Channel as Channel
     from handrail.keep.repository import Repository as Repository
+    from handrail.plugins.console import ConsoleWatcher as ConsoleWatcher
+    from handrail.plugins.webhook import WebhookWatcher as WebhookWatcher
     from handrail.run.context import ExecutionContext as ExecutionContext
     from handrail.run.context import TaskExecutionContext as TaskExecutionContext
     from handrail.run.engine import WorkflowEngine as WorkflowEngine
@@ -129,6 +132,7 @@ _FACE = {
     "contracts.guards": "require_file require_dir require_glob forbid_glob",
     "contracts.attempt": "Attempt assert_current_attempt_snapshot",
     "contracts.event": "Event",
+    "contracts.codecs": "register_codec",
     # Composing
     "contracts.expr": "chain parallel ParallelGroup",
     "flow.workflow": "workflow",
@@ -150,6 +154,8 @@ _FACE = {
     "keep.repository": "Repository",
     # Around
     "hooks.spec": "RunWatcher RunView",
+    "plugins.console": "ConsoleWatcher",
+    "plugins.webhook": "WebhookWatcher",
     # Telling
     "tracking": (
         "Watcher WatcherExecutionContext WatcherContext ETLResults ETLResult ExecutionResult "

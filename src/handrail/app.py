@@ -23,6 +23,7 @@ from handrail.contracts.values import decode, encode
 from handrail.errors import (
     RunBusy,
     RunCancelled,
+    RunChanged,
     RunFailed,
     RuntimeConfigError,
     TaskInputError,
@@ -45,6 +46,7 @@ from handrail.keep.sqlite import SqliteJournal
 from handrail.keep.sweep import AttemptFolders
 from handrail.keep.trees import Trees
 from handrail.plugins.tracker import executions_of
+from handrail.run.changes import ChangePolicy, changed_tasks, digests_of
 from handrail.run.context import ExecutionContext
 from handrail.run.engine import WorkflowEngine
 from handrail.run.failure import one_line
@@ -199,6 +201,7 @@ class Runtime:
         run_id: str,
         flow: workflow | None = None,
         *,
+        changed: ChangePolicy = "continue",
         engine: WorkflowEngine | None = None,
         max_workers: int | None = None,
         progress: bool | None = None,
@@ -210,9 +213,13 @@ class Runtime:
 
         Args:
             flow: the workflow; by default found where the run was started from.
+            changed: what becomes of finished tasks whose code is another now: `"continue"`
+                keeps their results and names them, `"rerun"` runs them and what follows them
+                again, `"stop"` refuses.
 
         Raises:
             RunNotFound: there is no such run.
+            RunChanged: the code of finished tasks changed, and the policy is to stop.
             RunBusy: a process that may be alive holds it.
             RunFailed: a task failed for good.
         """
@@ -223,7 +230,7 @@ class Runtime:
         engine = engine or self._engine
         engine.check_handlers(plan)
         self.watchers_of(flow)  # refused before anything runs, too
-        return self._continue(flow, plan, record, engine, max_workers, progress)[0]
+        return self._continue(flow, plan, record, engine, max_workers, progress, changed)[0]
 
     def run_task(self, task: Task, inputs: Mapping[str, Any]) -> Any:
         """Runs one task alone, in memory; see `Task.run`."""
@@ -320,6 +327,7 @@ class Runtime:
         engine: WorkflowEngine,
         max_workers: int | None,
         progress: bool | None,
+        changed: ChangePolicy = "continue",
     ) -> tuple[Any, ExecutionContext]:
         opening = Opening.read(record, self._opening_data(record.run_id))
         if record.state == "succeeded":
@@ -327,15 +335,29 @@ class Runtime:
             lease = Lease(record.run_id, record.epoch, "", 0)
             session = self._make_session(flow, plan, opening, lease, engine, None, None, None)
             return session.recall(), session.context
-        lease = self._take_over(record)
+        lease = self._take_over(record, plan, changed)
         return self._session(flow, plan, opening, lease, engine, max_workers, progress)
 
-    def _take_over(self, record: RunRecord) -> Lease:
+    def _take_over(self, record: RunRecord, plan: Plan, policy: ChangePolicy) -> Lease:
         before = self.journal.lease(record.run_id)
         if before is not None and not self._is_over(before):
             raise RunBusy(record.run_id, before.owner, (before.expires_at - _now()) / 1000)
         after = self._new_lease(record.run_id, record.epoch + 1)
-        event = Event(kinds.RUN_RESUMED, _now(), "", "", {"owner": after.owner})
+        data: dict[str, Any] = {"owner": after.owner}
+        digests = digests_of(plan)
+        changed = changed_tasks(self.journal.events(record.run_id), digests)
+        if changed:
+            if policy == "stop":
+                raise RunChanged(record.run_id, changed)
+            log.warning(
+                "run %s: code changed since they finished: %s (%s)",
+                record.run_id,
+                ", ".join(changed),
+                "they run again" if policy == "rerun" else "their results are kept",
+            )
+            data |= {"changed": changed, "policy": policy}
+        data["digests"] = digests
+        event = Event(kinds.RUN_RESUMED, _now(), "", "", data)
         if not self.journal.take_over(record.run_id, before, after, [event]):
             winner = self.journal.lease(record.run_id)
             owner = winner.owner if winner is not None else "another process"
@@ -469,9 +491,7 @@ class Runtime:
         if not watchers:
             yield None
             return
-        tasks = {
-            node.name: node.handler_type for node in plan.nodes if node.definition is not None
-        }
+        tasks = {node.name: node.handler_type for node in plan.nodes if node.definition is not None}
         within = {
             node.name: plan.nodes[node.within].name for node in plan.nodes if node.within >= 0
         }

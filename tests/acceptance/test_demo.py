@@ -233,7 +233,7 @@ def test_the_damaged_month_is_refused_with_its_file_named_on_one_line(
     refused = outcome_of(demo).runs[3]
     assert refused.reason == (
         "task 'clean' failed: PostGuardrailViolation: post guardrail "
-        "forbid_glob('quarantine/**') matched 1 files: quarantine/2014-01.csv"
+        "forbid_glob('quarantine/**') matched 1 file: quarantine/2014-01.csv"
     )
     assert f"\nRefused: {refused.reason}\n" in printed
     assert not [path for path in outcome_of(demo).files if "2014" in path or "quarantine" in path]

@@ -56,7 +56,18 @@ def _plain(data: Any) -> Any:
         return _pairs(data["v"])
     if kind == "enum":
         return data["v"]
+    if kind.partition(".")[0] in ("numpy", "pandas", "polars", "pyarrow"):
+        return _of_library(kind, data["v"])
     return _plain(data["v"])
+
+
+def _of_library(kind: str, content: Any) -> Any:
+    if kind == "numpy.scalar" and "value" in content:
+        return _plain(content["value"])
+    shape = ""
+    if kind == "numpy.array" and isinstance(content["dtype"], str):
+        shape = f" of {' x '.join(map(str, content['shape'])) or 1} {content['dtype']}"
+    return f"<{kind}{shape}, {size(len(json.dumps(content)))}>"
 
 
 def _pairs(pairs: list[list[Any]]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import json
-import warnings
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def _write_scalar(scalar: Any) -> Any:
     if dtype.kind in _NUMBERS and dtype.itemsize <= _NUMBER_BYTES:
         return {"dtype": dtype.str, "value": scalar.item()}
     if dtype.kind == "U":
-        return {"dtype": "U", "value": str(scalar)}
+        return {"dtype": "U", "value": str.__str__(scalar)}
     if dtype.kind == "S":
         return {"dtype": "S", "bytes": _text(bytes(scalar))}
     array = write_array(np.asarray(scalar))
@@ -71,15 +70,15 @@ def _text(content: bytes) -> str:
 
 
 def _dtype_data(dtype: Any) -> Any:
-    if dtype.hasobject or dtype.kind not in "biufcmMSUV":
+    if dtype.hasobject or dtype.metadata is not None or dtype.kind not in "biufcmMSUV":
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # says that metadata of the dtype would be lost
-        try:
-            data = json.loads(json.dumps(np.lib.format.dtype_to_descr(dtype)))
-            found = _dtype(data)
-        except (UserWarning, ValueError, TypeError):
-            return None
+    if dtype.names is None:
+        return dtype.str
+    try:
+        data = json.loads(json.dumps(dtype.descr))
+        found = _dtype(data)
+    except ValueError:  # fields that overlap
+        return None
     # Two dtypes are equal that are aligned differently.
     return data if found == dtype and found.isalignedstruct == dtype.isalignedstruct else None
 
@@ -103,13 +102,6 @@ def _description(data: Any) -> Any:
 def _field(field: list[Any]) -> tuple[Any, ...]:
     name = tuple(field[0]) if isinstance(field[0], list) else field[0]
     return (name, _description(field[1]), *(tuple(shape) for shape in field[2:]))
-
-
-def _scalar_types() -> set[type]:
-    return {kind for kinds in np._core.numerictypes.sctypes.values() for kind in kinds} | {
-        np.datetime64,
-        np.timedelta64,
-    }
 
 
 add_codec(np.ndarray, Codec("numpy.array", write_array, read_array))

@@ -46,7 +46,7 @@ class UnknownCodecError(UnknownClassError):
 _LIBRARIES = {
     "numpy": "handrail.contracts.arrays",
     "pandas": "handrail.contracts.frames",
-    "polars": "handrail.contracts.arrow",
+    "polars": "handrail.contracts.polars_frames",
     "pyarrow": "handrail.contracts.arrow",
 }
 
@@ -56,7 +56,7 @@ _OF_VALUES = frozenset(["builtins", "datetime", "decimal", "pathlib", "uuid"])
 _by_type: dict[type, Codec] = {}
 _by_name: dict[str, Codec] = {}
 #: By package: what is to be done before codecs of its classes are looked for.
-_pending: dict[str, list[Callable[[], None]]] = {}
+_pending: dict[str, list[Callable[[], object]]] = {}
 _lock = threading.RLock()
 
 
@@ -101,7 +101,9 @@ def add_codec(kind: type | str, codec: Codec) -> None:
             package = kind.partition(":")[0].partition(".")[0]
             _pending.setdefault(package, []).append(partial(_resolve, kind, codec))
         else:
-            raise RuntimeConfigError(f"Codec '{codec.name}': {kind!r} is no class or 'module:Class'")
+            raise RuntimeConfigError(
+                f"Codec '{codec.name}': {kind!r} is no class or 'module:Class'"
+            )
         _by_name[codec.name] = codec
 
 

@@ -88,6 +88,9 @@ class TaskDefinition:
     def retry(self) -> RetryPolicy:
         """When a failed attempt is repeated, whichever way it was declared."""
         if self.retry_policy is not None:
+            said = self.retry_policy.model_fields_set
+            if self.max_retries is not None and not said & {"count", "max_retries"}:
+                return self.retry_policy.model_copy(update={"max_retries": self.max_retries})
             return self.retry_policy
         if self.max_retries is not None:
             return RetryPolicy(max_retries=self.max_retries)

@@ -35,6 +35,9 @@ from handrail.plug import import_attribute
 
 log = logging.getLogger("handrail.contracts")
 
+#: Made once: `json.dumps` makes one at each call.
+_json = json.JSONEncoder(separators=(",", ":")).encode
+
 _SCALARS = (str, int, float, bool, type(None))
 _TAG = "!"
 
@@ -52,9 +55,9 @@ def encode(value: Any) -> str:
         return "null"
     try:
         data = value if _is_plain(value) else _tagged(value)
-        return json.dumps(data, separators=(",", ":"))
+        return _json(data)
     except Exception:  # a value that holds itself, a huge number, a field that was never set
-        return json.dumps(_pickled(value), separators=(",", ":"))
+        return _json(_pickled(value))
 
 
 def decode(text: str) -> Any:

@@ -1,99 +1,116 @@
-"""Pictures of a graph, without a network: text and mermaid."""
+"""Pictures of a graph, without a network: text, mermaid, DOT, SVG and PNG."""
 
 from __future__ import annotations
 
-from handrail.contracts.expr import ParallelGroup
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
 from handrail.errors import WorkflowDefinitionError
 from handrail.flow.graph import TaskGraph
+from handrail.flow.picture import Picture
 
-_MARKS = {
-    "queued": "·",
-    "running": "▶",
-    "waiting": "…",
-    "succeeded": "✓",
-    "failed": "✗",
-    "crashed": "✗",
-    "cancelled": "⊘",
-    "skipped": "-",
-    "superseded": "~",
+
+def _text(picture: Picture, title: str) -> str:
+    from handrail.flow.text import text_lines
+
+    return "\n".join(map(str, text_lines(picture)))
+
+
+def _mermaid(picture: Picture, title: str) -> str:
+    from handrail.flow.notation import mermaid
+
+    return mermaid(picture)
+
+
+def _dot(picture: Picture, title: str) -> str:
+    from handrail.flow.notation import dot
+
+    return dot(picture)
+
+
+def _svg(picture: Picture, title: str) -> str:
+    from handrail.flow.layout import lay_out
+    from handrail.flow.svg import svg
+
+    return svg(lay_out(picture), title=title)
+
+
+def _png(picture: Picture, title: str) -> bytes:
+    from handrail.flow.layout import lay_out
+    from handrail.flow.png import png
+
+    return png(lay_out(picture))
+
+
+_FORMATS: dict[str, Callable[[Picture, str], str | bytes]] = {
+    "text": _text,
+    "mermaid": _mermaid,
+    "dot": _dot,
+    "svg": _svg,
+    "png": _png,
 }
-_COLOURS = {
-    "running": "#9ecae1",
-    "waiting": "#fdd0a2",
-    "succeeded": "#a1d99b",
-    "failed": "#fc9272",
-    "crashed": "#fc9272",
-    "cancelled": "#d9d9d9",
-    "skipped": "#d9d9d9",
+FORMATS = tuple(_FORMATS)
+_SUFFIXES = {
+    ".txt": "text",
+    ".mmd": "mermaid",
+    ".mermaid": "mermaid",
+    ".dot": "dot",
+    ".gv": "dot",
+    ".svg": "svg",
+    ".png": "png",
 }
 
 
-def draw(graph: TaskGraph, format: str = "text", states: dict[str, str] | None = None) -> str:
-    """The graph as text.
+def draw(
+    graph: TaskGraph,
+    format: str | None = None,
+    states: Mapping[str, str] | None = None,
+    path: str | Path | None = None,
+    *,
+    title: str = "",
+) -> str | bytes:
+    """Draws a graph; see `handrail.flow.workflow.workflow.draw`."""
+    return draw_picture(Picture.of(graph, states), format, path, title=title)
+
+
+def draw_picture(
+    picture: Picture,
+    format: str | None = None,
+    path: str | Path | None = None,
+    *,
+    title: str = "",
+) -> str | bytes:
+    """Draws a picture, and writes it to `path` if there is one.
 
     Args:
-        format: `"text"` (one line a node, with what it waits for) or `"mermaid"`.
-        states: `{task: state}`, shown as marks or colours.
+        format: one of `FORMATS`; by default what the path ends in, else `"text"`.
+        title: what it is, for those who hear it read.
 
     Raises:
-        WorkflowDefinitionError: no such format.
+        WorkflowDefinitionError: no such format, or the path ends in none that is known.
+        NotInstalledError: the format is PNG, and the extra `draw` is missing.
+        OSError: the file cannot be written.
     """
-    if format == "text":
-        return _text(graph, states or {})
-    if format == "mermaid":
-        return _mermaid(graph, states or {})
-    raise WorkflowDefinitionError(f"unknown format {format!r}: expected 'text' or 'mermaid'")
+    drawn = _FORMATS[_format(format, path)](picture, title)
+    if path is not None:
+        ended = drawn if isinstance(drawn, bytes) else f"{drawn.rstrip()}\n".encode()
+        Path(path).write_bytes(ended)
+    return drawn
 
 
-def levels(graph: TaskGraph) -> list[list[str]]:
-    """Nodes by how many nodes, at most, must come before them. Loop edges do not count."""
-    loops = {(before, after) for before, after, _ in graph.loop_edges()}
-    before = {
-        name: [b for b in graph.predecessors(name) if (b, name) not in loops] for name in graph
-    }
-    open_count = {name: len(many) for name, many in before.items()}
-    level = dict.fromkeys(graph, 0)
-    ready = [name for name, count in open_count.items() if not count]
-    for name in ready:
-        for after in graph.successors(name):
-            if (name, after) in loops:
-                continue
-            level[after] = max(level[after], level[name] + 1)
-            open_count[after] -= 1
-            if not open_count[after]:
-                ready.append(after)
-    rows: list[list[str]] = [[] for _ in range(max(level.values(), default=-1) + 1)]
-    for name, row in level.items():
-        rows[row].append(name)
-    return rows
-
-
-def _text(graph: TaskGraph, states: dict[str, str]) -> str:
-    width = max((len(name) for name in graph), default=0)
-    lines = []
-    for depth, row in enumerate(levels(graph)):
-        for name in row:
-            node = graph.get_node(name)
-            mark = f"{_MARKS.get(states[name], '?')} " if name in states else ""
-            what = "group" if isinstance(node, ParallelGroup) else node.handler_type
-            after = graph.predecessors(name)
-            waits = f"  after {', '.join(after)}" if after else ""
-            lines.append(f"{depth:>3}  {mark}{name:<{width}}  [{what}]{waits}")
-    return "\n".join(lines)
-
-
-def _mermaid(graph: TaskGraph, states: dict[str, str]) -> str:
-    ids = {name: f"n{number}" for number, name in enumerate(graph)}
-    lines = ["flowchart LR"]
-    for name, node in graph.nodes():
-        label = name.replace("&", "&amp;").replace('"', "&quot;")
-        label = label.replace("<", "&lt;").replace(">", "&gt;")
-        shape = '(("{}"))' if isinstance(node, ParallelGroup) else '["{}"]'
-        lines.append(f"    {ids[name]}{shape.format(label)}")
-    lines += [f"    {ids[before]} --> {ids[after]}" for before, after in graph.edges()]
-    lines += [
-        f"    style {ids[name]} fill:{_COLOURS[state]}"
-        for name, state in states.items()
-        if name in ids and state in _COLOURS
-    ]
-    return "\n".join(lines)
+def _format(format: str | None, path: str | Path | None) -> str:
+    if format is None and path is not None:
+        suffix = Path(path).suffix
+        if suffix.lower() not in _SUFFIXES:
+            raise WorkflowDefinitionError(
+                f"cannot tell the format from {str(path)!r}: let it end in one of "
+                f"{', '.join(_SUFFIXES)}, or say which of {', '.join(FORMATS)} is meant"
+            )
+        return _SUFFIXES[suffix.lower()]
+    if format is None:
+        return "text"
+    if format not in _FORMATS:
+        raise WorkflowDefinitionError(
+            f"unknown format {format!r}: expected one of {', '.join(FORMATS)}"
+        )
+    return format

@@ -74,6 +74,8 @@ class Layers:
         self.spans: list[tuple[float, float]] = []
         #: Pairs that stand in neighbouring layers: `(earlier, later, offset, offset, weight)`.
         self._steps: list[tuple[int, int, float, float, float]] = []
+        #: Places of links that lead back, by what they go back past.
+        self._beside: dict[int, int] = {}
         self._free = _MOST_PLACES
         self._turn_back()
         self._rank()
@@ -132,12 +134,23 @@ class Layers:
                 waiting[later] -= 1
                 if not waiting[later]:
                     ready.append(later)
+        # What begins on its own begins just before it is waited for: so links are short.
+        followers = {link.after for link in self.links if not link.is_back}
+        for index, thing in enumerate(self.things):
+            if after[index] and index not in followers and not thing.rank:
+                thing.layer = min(
+                    (self.things[later].layer - 1 for later in after[index] if self._is_inner(later)),
+                    default=thing.layer,
+                )
         for link in self.links:
             link.is_back = link.is_back and self._length(link) <= 0
         last = max((thing.layer for thing in self.things if thing.rank <= 0), default=-1) + 1
         for thing in self.things:
             thing.layer = last if thing.rank > 0 else thing.layer
         self.rows = [[] for _ in range(last + any(thing.rank > 0 for thing in self.things))]
+
+    def _is_inner(self, index: int) -> bool:
+        return self.things[index].rank <= 0
 
     def _pass_through(self) -> None:
         """Gives links places in the layers between their ends."""
@@ -271,6 +284,8 @@ class Layers:
             made = self._passing(layer)
             row.insert(row.index(way[layer]) + 1 if layer in way else len(row), made)
             link.passing.append(made)
+            if layer in way:
+                self._beside[made] = way[layer]
         for later, earlier in zip(link.passing, link.passing[1:], strict=False):
             self._steps.append((earlier, later, 0.0, 0.0, 8.0))
 
@@ -296,6 +311,7 @@ class Layers:
                 self._settle(self.rows[number], shifts[number], near)
         for _ in range(2):
             self._straighten()
+        self._gather(both)
         low = min((t.at_across - t.across / 2 for t in self.things), default=0.0)
         for thing in self.things:
             thing.at_across -= low
@@ -326,11 +342,24 @@ class Layers:
             for other, offset, counts in near[index]:
                 total += (self.things[other].at_across + offset) * counts
                 weight += counts
+            if index in self._beside:
+                beside = self._beside[index]
+                total += (self.things[beside].at_across + self._apart(beside, index)) * 0.5
+                weight += 0.5
             place = total / weight if weight else self.things[index].at_across
             wanted.append(place - shift)
             weights.append(weight or 0.05)
         for index, place, shift in zip(row, _rising(wanted, weights), shifts, strict=True):
             self.things[index].at_across = place + shift
+
+    def _gather(self, near: list[list[tuple[int, float, float]]]) -> None:
+        """Brings what has no links, at the start of a layer, next to what has."""
+        for row in self.rows:
+            count = next((number for number, index in enumerate(row) if near[index]), 0)
+            for number in range(count - 1, -1, -1):
+                index, neighbour = row[number], row[number + 1]
+                place = self.things[neighbour].at_across - self._apart(index, neighbour)
+                self.things[index].at_across = place
 
     def _straighten(self) -> None:
         """Puts things that follow one another alone into one line, as far as there is room."""
@@ -340,7 +369,7 @@ class Layers:
             for index, shift in chain:
                 least, most = self._room(index, place[index])
                 least, most = least - shift, most - shift
-                if max(low, least) > min(high, most):
+                if run and max(low, least) > min(high, most):
                     self._align(run, low, high)
                     low, high, run = -math.inf, math.inf, []
                 low, high = max(low, least), min(high, most)

@@ -88,6 +88,15 @@ class Picture:
         return found
 
     @cached_property
+    def loops(self) -> dict[str, list[str]]:
+        """Where each node leads back to, of those that do."""
+        found: dict[str, list[str]] = {}
+        for edge in self.edges:
+            if edge.is_loop:
+                found.setdefault(edge.before, []).append(edge.after)
+        return found
+
+    @cached_property
     def members(self) -> dict[str | None, list[str]]:
         """Nodes by the group they belong to directly; none: to no group."""
         found: dict[str | None, list[str]] = {}

@@ -36,6 +36,11 @@ class Binding(NamedTuple):
     nodes: tuple[int, ...] = ()
     required: bool = True
 
+    @property
+    def key(self) -> str:
+        """Where it may stand in the channel."""
+        return self.parameter or "params"
+
 
 class Node:
     """One task or group in a plan."""
@@ -164,6 +169,7 @@ class Plan:
 
     def _link(self, graph: TaskGraph, start: str | None) -> None:
         loops = self._loops(graph)
+        self.has_loops = bool(loops)
         for node in self.nodes:
             for name in graph.successors(node.name):
                 after = self.by_name.get(name)
@@ -297,11 +303,15 @@ class Plan:
                 continue
             upstream = self.by_name.get(parameter)
             if upstream is not None and upstream.index in ancestors:
-                bindings.append(Binding(parameter, "result", node=upstream.index))
+                bindings.append(
+                    Binding(parameter, "result", node=upstream.index, required=required)
+                )
                 continue
             if required and not self._may_come_by_channel(parameter, ancestors):
                 missing.append(parameter)
-            bindings.append(Binding(parameter, "channel", required=required))
+            # A task that comes before this one only by a loop has its result from round two on.
+            later = upstream.index if upstream is not None and self.has_loops else -1
+            bindings.append(Binding(parameter, "channel", node=later, required=required))
         if missing:
             raise MissingParameterError(node.name, missing)
         return tuple(bindings)
@@ -340,6 +350,8 @@ class Plan:
         ancestors = _Lazily(self, node)
         if "params" in task.bound:
             return (Binding("", "bound", task.bound["params"]),)
+        if not parents and "params" in self._inputs and "params" not in model.model_fields:
+            return (Binding("", "channel"),)
         if len(parents) == 1 and _gives(parents[0], model):
             return (Binding("", "result", node=parents[0].index),)
         bindings, missing = [], []

@@ -324,7 +324,12 @@ class MemoryChannel(Channel):
         ttl = checked_ttl(ttl)
         with self._lock:
             self._expire()
-            before = self._values.get(checked_key(key), [])
+            if checked_key(key) not in self._values:
+                # Told as a whole: who takes it back may still have a list that has ended here.
+                self._do(Change(key, "set", [value], self._end_of(ttl)))
+                self._unseen.add(key)
+                return 1
+            before = self._values[key]
             if not isinstance(before, list):
                 raise TypeError(not_a(key, before, "list"))
             expires_at = self._expires_at.get(key) if ttl is None else self._end_of(ttl)

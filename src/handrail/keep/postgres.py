@@ -20,7 +20,7 @@ from uuid import UUID
 from handrail.contracts.event import Event, StoredEvent
 from handrail.keep import rows
 from handrail.keep.postgres_schema import SCHEMA, VERSION
-from handrail.keep.postgres_server import LOCKS, Server, Session, old_receipts
+from handrail.keep.postgres_server import LOCKS, PATIENCE_SECONDS, Server, Session, old_receipts
 from handrail.keep.sql import Connection, SqlJournal, milliseconds
 
 _Answer = TypeVar("_Answer")
@@ -51,22 +51,28 @@ _GIVE_PLACES = """
 class PostgresJournal(SqlJournal):
     """Journal and heads of all processes, on any machine, that reach one Postgres database.
 
-    The tables are made on first use, in a schema `handrail`. A server that does not answer is
-    waited for, up to `PATIENCE_SECONDS` of `handrail.keep.postgres_server`, and nothing is
-    lost or done twice by that.
+    The tables are made on first use, in a schema `handrail`. A connection that breaks is opened
+    anew, and nothing is lost or done twice by that.
 
     Args:
         url: `postgresql://user:password@host:port/database`, as libpq reads it.
         now: the clock, in milliseconds since 1970, UTC.
+        patience_seconds: how long a server that was there and does not answer is waited for.
 
     Raises:
         RuntimeConfigError: the URL cannot be read.
         StoreError: or one below it, when the database cannot be used; also from every method.
     """
 
-    def __init__(self, url: str, *, now: Callable[[], int] = milliseconds) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        now: Callable[[], int] = milliseconds,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         super().__init__(now)
-        self._server = Server(url)
+        self._server = Server(url, patience_seconds=patience_seconds)
         self._closing = weakref.finalize(self, self._server.close)
         self._server.prepare(SCHEMA, VERSION)
 

@@ -56,7 +56,7 @@ _Answer = TypeVar("_Answer")
 SCHEMA_NAME = "handrail"
 #: Connections that one process opens at most.
 CONNECTION_COUNT = 8
-#: How long a server that was there and does not answer is waited for.
+#: Longer than a restart takes.
 PATIENCE_SECONDS = 15.0
 #: Grouped commits that are remembered until a durable one, at most so many ...
 UNFLUSHED_COUNT = 128
@@ -160,12 +160,13 @@ class Server:
 
     Args:
         url: as libpq reads it: `postgresql://user:password@host:port/database`.
+        patience_seconds: how long a server that was there and does not answer is waited for.
 
     Raises:
         RuntimeConfigError: the URL cannot be read.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
         try:
             given = conninfo_to_dict(url)
             self._address = make_conninfo("", **{**_DEFAULTS, **given})
@@ -177,6 +178,7 @@ class Server:
             ) from None
         #: Without the password.
         self.name = _name(given)
+        self._patience_seconds = patience_seconds
         self._idle: list[Session] = []
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(CONNECTION_COUNT)
@@ -263,7 +265,7 @@ class Server:
                     with self._session() as session:
                         return use(session)
                 except psycopg.Error as error:
-                    until = until or time.monotonic() + PATIENCE_SECONDS
+                    until = until or time.monotonic() + self._patience_seconds
                     if not self._may_go_on(error) or time.monotonic() + pause > until:
                         raise
                 time.sleep(pause)

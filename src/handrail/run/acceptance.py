@@ -83,30 +83,31 @@ class Acceptor:
         event = Event(
             kinds.TASK_SUCCEEDED, time.time_ns() // 1_000_000, node.name, attempt.attempt_id, data
         )
-        events = [*self._recorder.taken(), event]
-        reply = self._journal.accept(
-            Acceptance(
-                run_id=attempt.run_id,
-                logical_key=attempt.logical_key,
-                task_id=node.name,
-                attempt_id=attempt.attempt_id,
-                token=attempt.token,
-                result=data["result"],
-                branch=self._transaction.branch,
-                input_ref=attempt.input_ref,
-                output_ref=output_ref,
-                events=events,
+        with self._recorder.lock:
+            waiting = self._recorder.taken()
+            reply = self._journal.accept(
+                Acceptance(
+                    run_id=attempt.run_id,
+                    logical_key=attempt.logical_key,
+                    task_id=node.name,
+                    attempt_id=attempt.attempt_id,
+                    token=attempt.token,
+                    result=data["result"],
+                    branch=self._transaction.branch,
+                    input_ref=attempt.input_ref,
+                    output_ref=output_ref,
+                    events=[*waiting, event],
+                )
             )
-        )
+            if not isinstance(reply, Accepted):
+                self._recorder.put_back(waiting)
         if isinstance(reply, Accepted):
             self._recorder.tell([event])
             self.refs[node.index] = self.latest_ref = output_ref
-            return
-        self._recorder.put_back(events[:-1])
-        if isinstance(reply, Adopted):
+        elif isinstance(reply, Adopted):
             self._adopt(flight, reply)
-            return
-        raise _lost(attempt, self._transaction, reply)
+        else:
+            raise _lost(attempt, self._transaction, reply)
 
     def _adopt(self, flight: Flight, adopted: Adopted) -> None:
         """Takes over what an earlier attempt of the same work left."""

@@ -28,18 +28,19 @@ class Arguments:
         arguments: dict[str, Any] = {}
         results, channel = self._context.results, self._context.channel
         for binding in node.bindings:
-            parameter, source = binding.parameter, binding.source
+            parameter, source, key = binding.parameter, binding.source, binding.key
+            upstream = self._plan.nodes[binding.node].name if binding.node >= 0 else None
             if source == "bound":
                 arguments[parameter] = binding.value
-            elif source == "result":
-                arguments[parameter] = results[self._plan.nodes[binding.node].name]
+            elif upstream is not None and upstream in results:
+                arguments[parameter] = results[upstream]
             elif source == "field" and (found := self._fields(node, binding)):
                 arguments[parameter] = found[0]
-            elif parameter in channel:
-                arguments[parameter] = channel.get(parameter)
+            elif key in channel:
+                arguments[parameter] = channel.get(key)
             elif binding.required:
                 raise TaskInputError(
-                    f"Task '{node.name}' needs '{parameter}', and neither an upstream result nor "
+                    f"Task '{node.name}' needs '{key}', and neither an upstream result nor "
                     f"the channel has it."
                 )
         return arguments

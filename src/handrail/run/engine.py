@@ -8,7 +8,7 @@ from typing import Any
 from handrail import plug
 from handrail.contracts.task import check_options
 from handrail.errors import (
-    RunCancelled,
+    RunError,
     RunFailed,
     RunWaiting,
     TaskDefinitionError,
@@ -152,7 +152,7 @@ def raise_failure(loop: RunLoop, run_id: str, next_step: str = "") -> None:
             raise RunWaiting(run_id, [wait for wait, _, _ in loop.waits.values()])
         return
     task_id, error = loop.failure
-    if isinstance(error, RunCancelled):
+    if isinstance(error, RunError):
         raise error
     raise RunFailed(
         f"Run {run_id}: task '{task_id}' failed: {one_line(error)}{next_step}",

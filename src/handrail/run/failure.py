@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import traceback
+from types import TracebackType
 from typing import Any
 
 #: Longest text kept of a message and of a traceback, in characters.
 MESSAGE_LENGTH = 10_000
 TRACEBACK_LENGTH = 50_000
 
+#: Modules between the engine and a body, which say nothing about the body.
+_OURS = ("handrail.run.", "handrail.handlers.")
+
 
 def describe(error: BaseException) -> dict[str, Any]:
     """`{"type", "message", "traceback"}` of an error. Local variables are not shown."""
     kind = type(error)
-    text = "".join(traceback.format_exception(error))
+    text = "".join(traceback.format_exception(kind, error, _without_ours(error.__traceback__)))
     return {
         "type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
         "message": _message(error)[:MESSAGE_LENGTH],
         "traceback": text[-TRACEBACK_LENGTH:],
     }
+
+
+def _without_ours(found: TracebackType | None) -> TracebackType | None:
+    """A traceback from the first frame on that is not of the engine."""
+    first = found
+    while first is not None and first.tb_frame.f_globals.get("__name__", "").startswith(_OURS):
+        first = first.tb_next
+    return first or found
 
 
 def one_line(error: BaseException) -> str:

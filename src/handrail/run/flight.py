@@ -46,6 +46,7 @@ class Flight:
         "node",
         "output_ref",
         "requests",
+        "rerun_epoch",
         "round",
         "sequence",
         "setting",
@@ -64,6 +65,8 @@ class Flight:
         self.arguments: Mapping[str, Any] = _NO_ARGUMENTS
         #: 1 for the first time the task runs in this run, more in loops.
         self.round = 1
+        #: Epoch of the resume that wants it to run again; 0: none.
+        self.rerun_epoch = 0
         #: What the body asked for.
         self.requests: Sequence[Request] = ()
         self.input_ref: str | None = None
@@ -104,6 +107,8 @@ class Flight:
 
     def _logical_key(self) -> str:
         key = f"{self.setting.key}/{self.node.name}"
+        if self.rerun_epoch:
+            key = f"{key}~{self.rerun_epoch}"
         if self.round > 1:
             key = f"{key}/{self.round}"
         return f"{key}@{self.input_ref}" if self.input_ref is not None else key

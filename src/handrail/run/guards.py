@@ -42,12 +42,12 @@ def _problem(root: Path, guardrail: Guardrail) -> str | None:
         return None if path is not None and os.path.isdir(path) else "did not find a directory"
     if guardrail.kind == "forbid_glob":
         found = sorted(_matching(root, guardrail.path, folders=True))
-        return f"matched {len(found)} files: {_shown(found)}" if found else None
+        return f"matched {_counted(found)}: {_shown(found)}" if found else None
     found = sorted(_matching(root, guardrail.path, folders=False))
     if guardrail.min_count is not None and len(found) < guardrail.min_count:
-        return f"matched {len(found)} files; min_count={guardrail.min_count}"
+        return f"matched {_counted(found)}; min_count={guardrail.min_count}"
     if guardrail.max_count is not None and len(found) > guardrail.max_count:
-        return f"matched {len(found)} files; max_count={guardrail.max_count}: {_shown(found)}"
+        return f"matched {_counted(found)}; max_count={guardrail.max_count}: {_shown(found)}"
     return None
 
 
@@ -55,6 +55,10 @@ def _inside(root: Path, relative: str) -> str | None:
     # A link that leads out of the workspace must not satisfy a guardrail.
     path = os.path.realpath(root / relative)
     return path if Path(path).is_relative_to(os.path.realpath(root)) else None
+
+
+def _counted(found: list[str]) -> str:
+    return f"{len(found)} file" if len(found) == 1 else f"{len(found)} files"
 
 
 def _shown(found: list[str]) -> str:

@@ -12,7 +12,7 @@ import random
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -33,6 +33,7 @@ from handrail.keep.base import Journal
 from handrail.keep.channel import read_changes
 from handrail.run.acceptance import Acceptor, TaskFailedByResult, told
 from handrail.run.arguments import Arguments
+from handrail.run.changes import voided
 from handrail.run.context import DEFAULT_MAX_CYCLES, ExecutionContext
 from handrail.run.control import NextIteration, NextTask, Request, Terminate, from_data
 from handrail.run.failure import describe
@@ -94,6 +95,8 @@ class RunLoop:
         self._waiting = [node.wait_count for node in plan.nodes]
         self._tries: dict[str, int] = {}
         self._rounds = [0] * len(plan.nodes)
+        #: Epoch in which a task was last wanted to run again, since its code changed.
+        self._rerun_epochs: dict[str, int] = {}
         #: Argument of a task's next iteration, by node.
         self._again: dict[int, Any] = {}
         #: Replayed runs of nodes that are not due yet, by node.
@@ -167,11 +170,10 @@ class RunLoop:
         step = self._inbox.get(self._patience)
         if step is not None:
             step()
-            return
-        now = time.monotonic()
-        while self._due and self._due[0][0] <= now:
+        else:
+            self._launcher.grow()
+        while self._due and self._due[0][0] <= time.monotonic():
             heapq.heappop(self._due)[2]()
-        self._launcher.grow()
 
     def _come_back(self, flight: Flight) -> None:
         if not flight.is_fenced:
@@ -248,6 +250,8 @@ class RunLoop:
             flight.arguments = self._arguments.bind(node)
         if self._again and node.index in self._again:
             flight.arguments = _with_data(node, flight.arguments, self._again[node.index])
+        if self._rerun_epochs:
+            flight.rerun_epoch = self._rerun_epochs.get(_base_name(node.name), 0)
         if definition.workspace is not None:
             flight.input_ref = self._input_ref(node)
         if self._is_recording:
@@ -517,16 +521,20 @@ class RunLoop:
 
     # Resuming
 
-    def replay(self, events: Iterable[StoredEvent]) -> None:
+    def replay(self, events: Sequence[StoredEvent]) -> None:
         """Takes earlier epochs' accepted results as if their bodies had just come back.
 
         The same books are kept as when they did, so loops, groups, maps and whatever bodies
         asked for stand where they stood. A result that was kept in memory only is not taken:
-        its task runs again.
+        its task runs again; nor that of a task that a resume wanted to run again.
         """
+        void = voided(events, self.plan)
+        self._rerun_epochs = {name: epoch for name, (_, epoch) in void.items()}
         changes: list[Mapping[str, Any]] = []
         for stored in events:
             event, data = stored.event, stored.event.data or {}
+            if void and stored.position < void.get(_base_name(event.task), _NEVER)[0]:
+                continue
             if event.kind == kinds.CHANNEL_CHANGED:
                 changes.append(data)
             elif event.kind == kinds.TASK_SUCCEEDED:
@@ -598,6 +606,12 @@ class RunLoop:
             return results.get(sinks[0])
         return {name: results.get(name) for name in sinks}
 
+    def missing_results(self) -> list[str]:
+        """Nodes whose results make the run's result and are not there."""
+        if self._ended_by is not None:
+            return []
+        return [node.name for node in self.plan.sinks if node.name not in self.context.results]
+
     @property
     def final_ref(self) -> str | None:
         """The commit that was accepted last; the base ref if none was."""
@@ -625,6 +639,14 @@ def _item_name(name: str) -> tuple[str, int]:
     """Name of the mapped task and position, of the name of an item."""
     found = _ITEM.fullmatch(name)
     return (found[1], int(found[2])) if found else ("", 0)
+
+
+def _base_name(name: str) -> str:
+    """A task's name without the position of an item."""
+    return _item_name(name)[0] or name
+
+
+_NEVER = (-1, 0)
 
 
 def _nothing(stopped: bool) -> None:

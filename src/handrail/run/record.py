@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,8 +20,8 @@ GROUP_COUNT = 512
 class Recorder:
     """Collects events of one epoch of a run.
 
-    Threads may add events; only the engine's thread flushes. Without a journal and without a
-    watcher nothing is collected.
+    Any thread may add events and write those that wait. Without a journal and without a watcher
+    nothing is collected.
     """
 
     def __init__(
@@ -35,6 +36,8 @@ class Recorder:
         self._journal = journal
         self._watch = watch
         self._waiting: deque[Event] = deque()
+        #: Held from taking events to having them written, so that they are written in order.
+        self.lock = threading.RLock()
         self._flushed_at = 0.0
 
     @property
@@ -60,10 +63,11 @@ class Recorder:
             self._flushed_at = now
 
     def flush(self) -> None:
-        """Writes what waits, grouped."""
-        events = self.taken()
-        if events and self._journal is not None:
-            self._journal.append(self.run_id, self.epoch, events)
+        """Writes what waits, grouped. Any thread may call."""
+        with self.lock:
+            events = self.taken()
+            if events and self._journal is not None:
+                self._journal.append(self.run_id, self.epoch, events)
 
     def taken(self) -> list[Event]:
         """Takes what waits, for a commit that writes it together with something else."""

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from handrail.contracts import event as kinds
 from handrail.contracts.event import Event
-from handrail.contracts.values import decode, encode
+from handrail.contracts.values import InMemoryOnly, decode, encode
 from handrail.contracts.workspace import BranchName
 from handrail.errors import PublishFenceError, RunBusy, RunCancelled, StaleAttemptError, StoreError
 from handrail.flow.graph import TaskGraph
@@ -35,6 +35,7 @@ from handrail.keep.base import (
 )
 from handrail.keep.channel import Change, Channel, MemoryChannel, OnChange
 from handrail.keep.trees import Trees
+from handrail.run.changes import digests_of
 from handrail.run.context import ExecutionContext
 from handrail.run.engine import WorkflowEngine, raise_failure
 from handrail.run.failure import one_line
@@ -118,6 +119,7 @@ class Opening:
             "channel": self.channel,
             "tasks": [node.name for node in tasks],
             "handlers": {node.name: node.definition.handler_type for node in tasks},  # type: ignore[union-attr]
+            "digests": digests_of(plan),
             "edges": [
                 [node.name, plan.nodes[index].name]
                 for node in plan.nodes
@@ -239,6 +241,7 @@ class Session:
         self._open_branch()
         if self._lease.epoch > 1:
             self._loop.replay(self._stores.journal.events(self.opening.run_id))
+            self._rewind_branch()
         try:
             self._begin_channel()
             self._loop.drive()
@@ -261,6 +264,12 @@ class Session:
     def recall(self) -> Any:
         """The result of a run that succeeded, from the journal."""
         self._loop.replay(self._stores.journal.events(self.opening.run_id))
+        lost = self._loop.missing_results()
+        if lost:
+            raise InMemoryOnly(
+                f"Run {self.opening.run_id} succeeded, and the result of '{lost[0]}' was kept in "
+                f"the memory of its process only. Return plain data, a model or a dataclass."
+            )
         return self._loop.result()
 
     # The branch
@@ -271,6 +280,17 @@ class Session:
             return
         if heads.head(branch) is None:
             heads.move_head(branch, None, self.opening.base_ref)
+
+    def _rewind_branch(self) -> None:
+        """Brings the run's own branch to where its replayed results stand.
+
+        They differ when tasks are to run again that had written.
+        """
+        branch, heads = self._branch, self._stores.heads
+        if branch is not None and branch != self.opening.target:
+            found, wanted = heads.head(branch), self._loop.final_ref
+            if found != wanted:
+                heads.move_head(branch, found, wanted)
 
     def _close_branch(self) -> None:
         branch, heads = self._branch, self._stores.heads
@@ -328,23 +348,24 @@ class Session:
         if ref is not None:
             data["ref"] = ref
         event = Event(kinds.RUN_FINISHED, time.time_ns() // 1_000_000, "", "", data)
-        waiting = self._recorder.taken()
-        reply = self._stores.journal.settle(
-            Settlement(
-                run_id=self.opening.run_id,
-                epoch=self._lease.epoch,
-                state=state,
-                events=[*waiting, event],
-                reason=reason,
-                branch=self.opening.target if publishes else None,
-                input_ref=self.opening.base_ref if publishes else None,
-                output_ref=ref if publishes else None,
-                watermark=watermark,
+        with self._recorder.lock:
+            waiting = self._recorder.taken()
+            reply = self._stores.journal.settle(
+                Settlement(
+                    run_id=self.opening.run_id,
+                    epoch=self._lease.epoch,
+                    state=state,
+                    events=[*waiting, event],
+                    reason=reason,
+                    branch=self.opening.target if publishes else None,
+                    input_ref=self.opening.base_ref if publishes else None,
+                    output_ref=ref if publishes else None,
+                    watermark=watermark,
+                )
             )
-        )
-        if isinstance(reply, Conflict):
-            self._recorder.put_back(waiting)
-        else:
+            if isinstance(reply, Conflict):
+                self._recorder.put_back(waiting)
+        if not isinstance(reply, Conflict):
             self._recorder.tell([event])
             self._state = state
         return reply
@@ -365,6 +386,8 @@ class Session:
                     ticks = 0.0
                     if not self._holds_lease(renew=True):
                         return
+                # A body may run for long after others were finished.
+                self._recorder.flush()
                 if self._tick is not None:
                     self._tick()
             except Exception:

@@ -127,8 +127,8 @@ class _Rules:
             self._many: TypeAdapter[list[Any]] = TypeAdapter(list[one])  # type: ignore[valid-type]
         except (PydanticUserError, NameError, TypeError, AttributeError) as exc:
             raise ChannelTypeError(
-                f"Messages of type {self.name} cannot be checked: {exc}. Use a TypedDict, a "
-                f"dataclass or a pydantic model of a module."
+                f"Messages of type {self.name} cannot be checked: {_first_line(exc)} Use a "
+                f"TypedDict, a dataclass or a pydantic model of a module."
             ) from exc
 
     def checked(self, value: Any, what: str) -> Any:
@@ -168,6 +168,10 @@ def _reasons(exc: ValidationError) -> str:
     if len(found) > _SHOWN_COUNT:
         told.append(f"and {len(found) - _SHOWN_COUNT} more")
     return "; ".join(told)
+
+
+def _first_line(exc: Exception) -> str:
+    return f"{str(exc).partition(chr(10))[0].rstrip('.')}."
 
 
 def _reason(place: tuple[int | str, ...], text: str) -> str:

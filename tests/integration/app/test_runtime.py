@@ -95,7 +95,7 @@ def test_a_run_refused_at_its_last_task_moves_neither_branch_nor_watermark(
 
 
 def test_a_post_guardrail_refuses_the_files_it_forbids(runtime: Runtime) -> None:
-    with pytest.raises(RunFailed, match=r"forbid_glob\('\*.bad'\) matched 1 files: x.bad"):
+    with pytest.raises(RunFailed, match=r"forbid_glob\('\*.bad'\) matched 1 file: x.bad"):
         runtime.execute(writing(), inputs={"name": "x.bad"})
     assert files(runtime) == []
 

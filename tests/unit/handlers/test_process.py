@@ -31,8 +31,6 @@ from handrail.errors import (
 from handrail.flow.graph import TaskGraph
 from handrail.handlers.process import ProcessTaskHandler
 from handrail.ids import Ids, Token
-from handrail.keep.channel import Channel
-from handrail.run.callback import CALLABLE, RemoteChannel
 from handrail.run.context import ExecutionContext, HandlerContext, TaskExecutionContext
 from handrail.run.handler import BoundTask, execute
 
@@ -620,10 +618,17 @@ def test_the_channel_is_reached_by_calls(pool: ProcessTaskHandler) -> None:
     assert execution.get_channel().get("model") == model
 
 
-def test_the_far_channel_has_every_method_of_the_near_one() -> None:
-    names = {name for name in vars(Channel) if not name.startswith("_")}
-    assert names == {name for name in vars(RemoteChannel) if not name.startswith("_")}
-    assert names - {"restore"} == CALLABLE["channel"]
+def test_a_lock_of_a_killed_body_is_given_back(pool: ProcessTaskHandler) -> None:
+    @task(inject_context=True)
+    def dies(context: TaskExecutionContext) -> None:
+        context.get_channel().lock("a").__enter__()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    execution = ExecutionContext(TaskGraph(), run_id="r")
+    with pytest.raises(WorkerLost):
+        call(pool, dies, execution=execution)
+    with execution.get_channel().lock("a", timeout=0):
+        pass
 
 
 def test_an_error_of_a_call_is_raised_in_the_body(pool: ProcessTaskHandler) -> None:

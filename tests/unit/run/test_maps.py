@@ -63,9 +63,7 @@ def test_other_parameters_are_bound_as_usual() -> None:
     def scaled(x: int, factor: int) -> int:
         return x * factor
 
-    assert run(scaled.map([1, 2], parameter="x")(task_id="m") if False else scaled(
-        task_id="s", factor=10
-    ).map([1, 2])) == [10, 20]
+    assert run(scaled(task_id="s", factor=10).map([1, 2])) == [10, 20]
 
 
 def test_a_typed_task_takes_items_as_its_params() -> None:
