@@ -28,6 +28,7 @@ demo: $(INSTALLED)-demo ## Run the example on a year of flights, from the start
 test: check pytest ## Check the code and run every test
 
 pytest: $(INSTALLED)-dev $(INSTALLED)-demo
+	@scripts/services
 	$(PY) -m pytest $(TESTS) -n $(WORKERS) --dist worksteal $(if $(REPORT),--junit-xml=$(REPORT))
 
 check: $(INSTALLED)-dev ## Check style, types and import directions

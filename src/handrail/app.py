@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handrail import plug
@@ -21,11 +22,13 @@ from handrail.contracts.event import Event, StoredEvent
 from handrail.contracts.task import Task
 from handrail.contracts.values import decode, encode
 from handrail.errors import (
+    NotInstalledError,
     RunBusy,
     RunCancelled,
     RunChanged,
     RunFailed,
     RuntimeConfigError,
+    RunWaiting,
     TaskInputError,
     WorkflowDefinitionError,
 )
@@ -42,6 +45,7 @@ from handrail.keep.home import Home
 from handrail.keep.objects import FileObjects
 from handrail.keep.owner import Owner, process_is_gone
 from handrail.keep.repository import Repository
+from handrail.keep.sql import SqlJournal
 from handrail.keep.sqlite import SqliteJournal
 from handrail.keep.sweep import AttemptFolders
 from handrail.keep.trees import Trees
@@ -95,9 +99,14 @@ class Runtime:
         return Home.open(self.settings.home)
 
     @cached_property
-    def journal(self) -> SqliteJournal:
-        """Runs, ledger and heads."""
-        return SqliteJournal(self.home.database)
+    def journal(self) -> SqlJournal:
+        """Runs, ledger and heads: in the home, or where the setting `database_url` says.
+
+        Raises:
+            NotInstalledError: that is Postgres, and its driver is missing.
+        """
+        url = self.settings.database_url
+        return journal_at(url.get_secret_value()) if url else SqliteJournal(self.home.database)
 
     @cached_property
     def trees(self) -> Trees:
@@ -502,9 +511,7 @@ class Runtime:
         try:
             yield chain
         except BaseException as error:
-            is_cancelled = isinstance(error, (KeyboardInterrupt, RunCancelled))
-            state = "cancelled" if is_cancelled else "failed"
-            reason = _reason(error)
+            state, reason = _state_after(error), _reason(error)
             raise
         finally:
             chain.finish(state, reason)
@@ -632,6 +639,23 @@ class Runtime:
             self._pumping.release()
 
 
+def journal_at(url: str) -> SqlJournal:
+    """The journal in the database that `url` names, `sqlite:///PATH` or `postgresql://...`.
+
+    Raises:
+        NotInstalledError: it is Postgres, and its driver is missing.
+        StoreError: the database cannot be used.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite":
+        return SqliteJournal(Path(rest.removeprefix("/")))
+    try:
+        from handrail.keep.postgres import PostgresJournal
+    except ImportError as exc:
+        raise NotInstalledError("The driver of Postgres", "postgres") from exc
+    return PostgresJournal(url)
+
+
 def plan_of(flow: workflow, start: str | None, inputs: Mapping[str, Any]) -> Plan:
     """The plan of a workflow for these inputs, checked."""
     names = set(inputs)
@@ -645,6 +669,12 @@ def plan_of(flow: workflow, start: str | None, inputs: Mapping[str, Any]) -> Pla
         has_workspace=flow.workspace is not None,
         name=flow.name,
     )
+
+
+def _state_after(error: BaseException) -> str:
+    if isinstance(error, RunWaiting):
+        return "waiting"
+    return "cancelled" if isinstance(error, (KeyboardInterrupt, RunCancelled)) else "failed"
 
 
 def _reason(error: BaseException) -> str:

@@ -51,6 +51,9 @@ class Settings:
     webhook_secret: SecretStr | None = None
     #: Form of what it posts: "json" or "slack".
     webhook_format: str = "json"
+    #: Database of runs, ledger and heads: `postgresql://...`, or `sqlite:///` and a path; none:
+    #: a file in the home.
+    database_url: SecretStr | None = None
     #: Redis server that keeps channels of runs, for tasks on other machines; none: the journal
     #: keeps them. Runs in memory keep theirs in memory.
     channel_url: SecretStr | None = None
@@ -200,6 +203,18 @@ def _secret(value: Any, folder: Path) -> Any:
     return SecretStr(text.strip())
 
 
+def _database_url(value: Any, folder: Path) -> Any:
+    from pydantic import SecretStr
+
+    secret = _secret(value, folder)
+    scheme, _, rest = secret.get_secret_value().partition("://")
+    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        return SecretStr(f"sqlite:///{_path(rest[1:], folder)}")
+    if scheme not in ("postgresql", "postgres") or not rest:
+        raise ValueError
+    return secret
+
+
 def _redis_url(value: Any, folder: Path) -> Any:
     secret = _secret(value, folder)
     scheme, _, rest = secret.get_secret_value().partition("://")
@@ -227,6 +242,11 @@ _READERS = {
     "webhook_url": _SECRET,
     "webhook_secret": _SECRET,
     "webhook_format": _Reader(_format, "json or slack"),
+    "database_url": _Reader(
+        _database_url,
+        "postgresql://user@host:port/database, or sqlite:/// and the path of a file",
+        is_secret=True,
+    ),
     "channel_url": _Reader(
         _redis_url, "redis://host:port/database, rediss://... or unix:///path", is_secret=True
     ),

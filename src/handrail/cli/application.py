@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from handrail.cli import doctor, graphs, logs, running, runs, show, tracking, workspaces
+from handrail.cli import doctor, graphs, logs, questions, running, runs, show, tracking, workspaces
 from handrail.cli.output import Screen
+from handrail.cli.running import FAILED, INTERRUPTED
 from handrail.cli.shell import Shell
 from handrail.errors import (
     HandrailError,
@@ -24,8 +25,8 @@ from handrail.errors import (
     WorkflowDefinitionError,
 )
 
-#: Exit codes.
-FAILED, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
+#: Exit codes, besides those of `running`.
+USAGE, PIPE_CLOSED = 2, 141
 
 #: Errors that say: a name or a value on the command line is wrong.
 _USAGE_ERRORS = (
@@ -133,6 +134,7 @@ def handrail(
     handrail runs                      list the runs kept here
     handrail show RUN                  see what happened in one
     handrail resume                    finish the newest that did not
+    handrail answer RUN                see what one asks, and answer
 
     A part of a run's id is enough where only one run begins with it.
     """
@@ -142,6 +144,7 @@ def handrail(
 
 
 running.add_to(application)
+questions.add_to(application)
 runs.add_to(application)
 show.add_to(application)
 logs.add_to(application)

@@ -17,6 +17,7 @@ _NOTEWORTHY = ("failed", "running", "waiting", "cancelled")
 _STATES = {
     kinds.TASK_STARTED: "running",
     kinds.TASK_RETRIED: "waiting",
+    kinds.WAIT_ASKED: "waiting",
     kinds.TASK_SUCCEEDED: "succeeded",
     kinds.TASK_FAILED: "failed",
 }
@@ -33,6 +34,8 @@ class Row:
     ended_at: int = 0
     retry_count: int = 0
     note: str = ""
+    #: Does it wait for an answer?
+    is_asking: bool = False
 
     def seconds(self, now: int) -> float | None:
         """How long it runs or ran; none if it did not."""
@@ -70,14 +73,15 @@ class Board:
             else:
                 row.ended_at = event.at
                 row.note = _note(data)
-            row.retry_count += state == "waiting"
+            row.retry_count += event.kind == kinds.TASK_RETRIED
+            row.is_asking = event.kind == kinds.WAIT_ASKED
         return row
 
     def close(self, at: int) -> None:
         """Takes in that the run is over: what was under way was given up."""
         with self.lock:
             for row in list(self._noteworthy.values()):
-                if row.state != "failed":
+                if row.state != "failed" and not row.is_asking:
                     row.ended_at = row.ended_at or at
                     self._set(row, "cancelled")
 
@@ -109,7 +113,7 @@ def _note(data: dict[str, object]) -> str:
         return f"{note}; again in {_delay(data)}" if "delay_seconds" in data else note
     if "adopted" in data:
         return "adopted what an earlier attempt left"
-    return first_line(str(data.get("reason", "")))
+    return first_line(str(data.get("prompt", data.get("reason", ""))))
 
 
 def _delay(data: dict[str, object]) -> str:

@@ -94,6 +94,7 @@ def _findings(shell: Shell) -> Iterator[Finding]:
         yield from _guarded("journal", "runs", lambda: _runs(shell))
         for name in ("handrail.db", "tracking.db"):
             yield from _guarded("journal", name, partial(_database, settings.home / name))
+    if (settings.home / "format").exists():
         yield from _guarded("journal", "attempts", lambda: _attempts(shell))
     yield from _handlers()
 
@@ -211,6 +212,9 @@ def _runs(shell: Shell) -> list[Finding]:
     counts = Counter(runtime.state_of(record) for record in records)
     states = ", ".join(f"{count:,} {state}" for state, count in counts.most_common())
     findings = [Finding("journal", "runs", states or "none", "ok")]
+    if runtime.settings.database_url is not None:
+        where = f"{runtime.journal.place}, {runtime.journal.product}"
+        findings.insert(0, Finding("journal", "database", where, "ok"))
     if counts["crashed"]:
         text = f"{counted(counts['crashed'], 'run')} crashed; continue with: handrail resume"
         findings.append(Finding("journal", "crashed", text, "warning"))

@@ -6,7 +6,6 @@ import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from handrail.cli.output import Column
 from handrail.cli.shell import Shell, shell_of
@@ -148,9 +147,9 @@ def summary(waits: list[Wait]) -> str:
     return f"{counted(len(waits), 'question')}: {', '.join(wait.task for wait in waits)}"
 
 
-def as_field(waits: list[Wait]) -> Text:
+def as_fields(waits: list[Wait]) -> list[tuple[str, str]]:
     """What is asked, for a list of fields."""
-    return Text("\n".join(sentence(wait) for wait in waits))
+    return [("asks" if index == 0 else "", sentence(wait)) for index, wait in enumerate(waits)]
 
 
 def as_data(wait: Wait) -> dict[str, Any]:

@@ -10,21 +10,27 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.text import Text
 
 from handrail.cli.output import Screen
+from handrail.cli.questions import as_data, as_fields, how_to_answer
 from handrail.cli.shell import Shell, shell_of
 from handrail.cli.text import block, first_line, moment
-from handrail.cli.values import readable, short
-from handrail.errors import HandrailError, RunFailed
+from handrail.cli.values import from_word, readable, short
+from handrail.errors import HandrailError, RunFailed, RunWaiting
 from handrail.hooks.spec import RunView, RunWatcher
 from handrail.run.failure import one_line
 
 if TYPE_CHECKING:
     from handrail.keep.base import RunRecord
+    from handrail.run.changes import ChangePolicy
+    from handrail.run.waits import Wait
+
+#: Exit codes.
+FAILED, WAITING, INTERRUPTED = 1, 3, 130
 
 MaxWorkers = Annotated[
     int | None,
@@ -79,6 +85,8 @@ def run(
     \b
     handrail run flights.py
     handrail run flights.py:weekly -i year=2013 -i 'carriers=["UA", "AA"]'
+
+    Exit code: 0 succeeded, 1 failed, 2 wrong words, 3 waiting for an answer, 130 interrupted.
     """
     from handrail.flow.locate import load_workflow
 
@@ -112,20 +120,31 @@ def resume(
         str | None,
         typer.Option(metavar="MODULE:WORKFLOW", help="Where its workflow is by now, if it moved."),
     ] = None,
+    changed: Annotated[
+        str,
+        typer.Option(
+            metavar="POLICY",
+            help="Finished tasks whose code is another now: continue keeps their results, "
+            "rerun runs them and what follows again, stop refuses.",
+        ),
+    ] = "continue",
     max_workers: MaxWorkers = None,
     is_quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Finish a run that crashed, failed or was cancelled.
+    """Finish a run that crashed, failed, was cancelled, or waited for an answer.
 
     What its tasks have finished is kept, the rest runs.
 
     \b
     handrail resume
     handrail resume 06dx3k8c
+
+    Exit code: 0 succeeded, 1 failed, 2 wrong words, 3 waiting for an answer, 130 interrupted.
     """
     from handrail.flow.locate import load_workflow
 
+    policy = _change_policy(changed)
     shell = shell_of(context)
     record = shell.kept().journal.run(run_id) if run_id is not None else _newest(shell)
     if record is None:
@@ -137,10 +156,23 @@ def resume(
         flow = load_workflow(workflow) if workflow is not None else None
 
         def execute() -> tuple[str, Any]:
-            return record.run_id, shell.runtime.resume(record.run_id, flow, max_workers=max_workers)
+            result = shell.runtime.resume(
+                record.run_id, flow, changed=policy, max_workers=max_workers
+            )
+            return record.run_id, result
 
         outcome = _outcome(notice, record.workflow, execute)
     _report(shell, outcome, as_json=as_json)
+
+
+def _change_policy(word: str) -> ChangePolicy:
+    from handrail.run.changes import ChangePolicy
+
+    for policy in get_args(ChangePolicy):
+        if word == policy:
+            return policy  # type: ignore[no-any-return]
+    expected = ", ".join(get_args(ChangePolicy))
+    raise typer.BadParameter(f"{word!r}: expected one of {expected}", param_hint="--changed")
 
 
 def _newest(shell: Shell) -> RunRecord | None:
@@ -167,20 +199,8 @@ def _inputs(pairs: list[str], file: str | None) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise typer.BadParameter(f"{pair!r}: expected NAME=VALUE", param_hint="--input")
-        given[name] = _value(text)
+        given[name] = from_word(text)
     return given
-
-
-def _value(text: str) -> Any:
-    try:
-        # Without NaN and the like, which are no JSON; as a word they are text.
-        return json.loads(text, parse_constant=_refuse)
-    except ValueError:
-        return text
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
 
 
 def _inputs_of_file(file: str) -> dict[str, Any]:
@@ -225,6 +245,11 @@ class _Outcome:
     reason: str | None = None
     error: BaseException | None = None
 
+    @property
+    def waits(self) -> list[Wait]:
+        """What it waits for."""
+        return self.error.waits if isinstance(self.error, RunWaiting) else []
+
 
 @contextmanager
 def _stage(shell: Shell, *, is_quiet: bool) -> Iterator[_Notice]:
@@ -265,7 +290,9 @@ def _outcome(notice: _Notice, flow_name: str, execute: Callable[[], tuple[str, A
     return _Outcome(run_id, flow_name, "succeeded", time.monotonic() - began, result)
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException) -> str | None:
+    if isinstance(error, RunWaiting):
+        return None  # its questions are shown
     if isinstance(error, RunFailed) and error.cause is not None:
         return f"task '{error.task_id}' failed: {one_line(error.cause)}"
     return "interrupted" if isinstance(error, KeyboardInterrupt) else first_line(str(error))
@@ -287,9 +314,22 @@ def _report(shell: Shell, outcome: _Outcome, *, as_json: bool, is_kept: bool = T
     if error is None:
         return
     if is_kept:
-        screen.note(f"Look:      handrail show {outcome.run_id}")
-        screen.note(f"Continue:  handrail resume {outcome.run_id}")
-    raise typer.Exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+        for line in _next_steps(outcome):
+            screen.note(line)
+    raise typer.Exit(_exit_code(error))
+
+
+def _next_steps(outcome: _Outcome) -> list[str]:
+    first = [f"Look:      handrail show {outcome.run_id}"]
+    if outcome.waits:
+        first = how_to_answer(outcome.run_id, outcome.waits)
+    return [*first, f"Continue:  handrail resume {outcome.run_id}"]
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, RunWaiting):
+        return WAITING
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
 
 
 def _fields(screen: Screen, outcome: _Outcome) -> list[tuple[str, str | Text]]:
@@ -301,6 +341,7 @@ def _fields(screen: Screen, outcome: _Outcome) -> list[tuple[str, str | Text]]:
         ("state", screen.state(outcome.state)),
         ("result", result),
         ("reason", outcome.reason or ""),
+        *as_fields(outcome.waits),
     ]
 
 
@@ -314,4 +355,5 @@ def _as_json(outcome: _Outcome) -> dict[str, Any]:
         "took_seconds": round(outcome.seconds, 3),
         "result": readable(encode(outcome.result)),
         "reason": outcome.reason,
+        "waits": [as_data(wait) for wait in outcome.waits],
     }

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from handrail.cli.output import Column
+from handrail.cli.questions import as_data as question_data
+from handrail.cli.questions import open_questions, summary
 from handrail.cli.shell import Shell, shell_of
 from handrail.cli.text import first_line, moment, short_ids, took
 
@@ -58,7 +60,9 @@ def runs(
     else:
         records = _chosen(shell.kept(), workflow, state, count)
     if as_json:
-        shell.screen.json([as_data(record) for record in records])
+        shell.screen.json(
+            [{**as_data(record), "waits": _waits(shell, record)} for record in records]
+        )
     elif records:
         _show(shell, records)
     elif shell.has_home:
@@ -105,11 +109,20 @@ def _show(shell: Shell, records: list[RunRecord]) -> None:
             record.state,
             moment(record.started_at),
             took(record.started_at, record.finished_at),
-            first_line(record.reason or ""),
+            _why(shell.runtime, record),
         )
         for record in records
     ]
     shell.screen.table(_COLUMNS, rows)
+
+
+def _why(runtime: Runtime, record: RunRecord) -> str:
+    waits = open_questions(runtime, record)
+    return first_line(summary(waits) if waits else record.reason or "")
+
+
+def _waits(shell: Shell, record: RunRecord) -> list[dict[str, Any]]:
+    return [question_data(wait) for wait in open_questions(shell.runtime, record)]
 
 
 def as_data(record: RunRecord) -> dict[str, Any]:

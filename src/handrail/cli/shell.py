@@ -48,18 +48,19 @@ class Shell:
 
     @property
     def has_home(self) -> bool:
-        """Is there anything kept yet?"""
-        return (self.settings.home / "format").exists()
+        """Is there anything kept yet? What a database of its own keeps needs no home."""
+        return self.settings.database_url is not None or (self.settings.home / "format").exists()
 
     def kept(self) -> Runtime:
-        """The runtime over a home that is there already.
+        """The runtime over a home that is there already, or over a database of its own.
 
         Raises:
             StoreError: there is none.
         """
         from handrail.keep.home import Home
 
-        Home.open(self.settings.home, create=False)
+        if self.settings.database_url is None:
+            Home.open(self.settings.home, create=False)
         return self.runtime
 
     @property

@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from handrail.cli.output import Column, Screen
+from handrail.cli.questions import as_data, as_fields, how_to_answer
 from handrail.cli.runs import with_state
 from handrail.cli.shell import shell_of
 from handrail.cli.text import block, counted, duration, first_line, moment, took, visible
@@ -19,6 +20,7 @@ from handrail.cli.values import pretty, readable, short, type_of
 if TYPE_CHECKING:
     from handrail.app import Runtime
     from handrail.run.history import AttemptHistory, RunHistory, TaskHistory
+    from handrail.run.waits import Wait
 
 #: More tasks than this are summed up.
 _MOST_TASKS = 100
@@ -74,10 +76,12 @@ def show(
             shell.screen.json(_task_data(run, task))
         else:
             _show_task(shell.screen, run, task)
-    elif as_json:
-        shell.screen.json(_run_data(run))
+        return
+    waits = shell.runtime.waits(run.run_id) if run.state in ("waiting", "running") else []
+    if as_json:
+        shell.screen.json({**_run_data(run), "waits": [as_data(wait) for wait in waits]})
     else:
-        _show_run(shell.screen, run, most=None if is_all else _MOST_TASKS)
+        _show_run(shell.screen, run, waits, most=None if is_all else _MOST_TASKS)
 
 
 def history_of(runtime: Runtime, run_id: str) -> RunHistory:
@@ -100,8 +104,8 @@ def _task(run: RunHistory, name: str) -> TaskHistory:
 # A run
 
 
-def _show_run(screen: Screen, run: RunHistory, most: int | None) -> None:
-    screen.fields(_run_fields(screen, run))
+def _show_run(screen: Screen, run: RunHistory, waits: list[Wait], most: int | None) -> None:
+    screen.fields([*_run_fields(screen, run), *as_fields(waits)])
     screen.say()
     _show_tasks(screen, run, most)
     lines = timeline(run, screen.out.width, _now()) if screen.is_terminal else []
@@ -112,7 +116,7 @@ def _show_run(screen: Screen, run: RunHistory, most: int | None) -> None:
     for task in run.tasks:
         if task.error is not None and task.state != "succeeded":
             _show_error(screen, f"{task.name}: ", task.error)
-    _show_next(screen, run)
+    _show_next(screen, run, waits)
 
 
 def _run_fields(screen: Screen, run: RunHistory) -> list[tuple[str, str | Text]]:
@@ -225,12 +229,17 @@ def _show_error(screen: Screen, what: str, error: dict[str, Any]) -> None:
         screen.say(Text(f"  {line}", "dim"))
 
 
-def _show_next(screen: Screen, run: RunHistory) -> None:
-    if run.state not in _ENDED_BADLY:
-        return
-    screen.say()
-    screen.say(Text("Output:    ", "dim").append(f"handrail logs {run.run_id}", "not dim"))
-    screen.say(Text("Continue:  ", "dim").append(f"handrail resume {run.run_id}", "not dim"))
+def _show_next(screen: Screen, run: RunHistory, waits: list[Wait]) -> None:
+    lines = how_to_answer(run.run_id, waits) if waits else []
+    if run.state in _ENDED_BADLY:
+        lines.append(f"Output:    handrail logs {run.run_id}")
+    if run.state in (*_ENDED_BADLY, "waiting"):
+        lines.append(f"Continue:  handrail resume {run.run_id}")
+    if lines:
+        screen.say()
+    for line in lines:
+        what, gap, command = line.partition("handrail ")
+        screen.say(Text(what, "dim").append(gap + command, "not dim"))
 
 
 def _run_data(run: RunHistory) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Results as the journal keeps them, made readable."""
+"""Values as the journal keeps them, made readable, and values of the command line."""
 
 from __future__ import annotations
 
@@ -24,6 +24,19 @@ def short(encoded: str, length: int = SHORT_LENGTH) -> str:
     """An encoded value on one line."""
     text = json.dumps(readable(encoded), ensure_ascii=False)
     return shortened(visible(text), length)
+
+
+def from_word(word: str) -> Any:
+    """A value given on the command line: JSON, else the text itself."""
+    try:
+        # Without NaN and the like, which are no JSON; as a word they are text.
+        return json.loads(word, parse_constant=_refuse)
+    except ValueError:
+        return word
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
 
 
 def pretty(encoded: str) -> str:

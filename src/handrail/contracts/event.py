@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 #: {"workflow", "reference", "inputs", "key", "tasks", "target", "base_ref", "watermark",
-#:  "next_watermark", "pipeline"}
+#:  "next_watermark", "pipeline", "handlers": {task: handler type}, "edges": [[node, node after]],
+#:  "loops": [[node, node it goes back to]], "within": {node: innermost group}}
 RUN_STARTED = "run.started"
 #: {"owner"}: another epoch of the run was opened.
 RUN_RESUMED = "run.resumed"

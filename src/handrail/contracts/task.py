@@ -279,12 +279,14 @@ class Task(Composable):
 class MappedTask(Task):
     """An instance of a task that runs once for each of many items."""
 
-    __slots__ = ("items", "parameter")
+    __slots__ = ("items", "parameter", "template")
 
     def __init__(
         self, template: Task, task_id: str, parameter: str, items: Composable | list[Any]
     ) -> None:
         super().__init__(template.definition, task_id, template.bound)
+        #: The task that was mapped; it only serves to make this one.
+        self.template = template
         #: Takes the item; empty: the whole params model.
         self.parameter = parameter
         #: The items, or what has them as its result.

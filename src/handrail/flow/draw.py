@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from handrail.errors import WorkflowDefinitionError
@@ -68,9 +68,10 @@ def draw(
     path: str | Path | None = None,
     *,
     title: str = "",
+    without: Collection[str] = (),
 ) -> str | bytes:
-    """Draws a graph; see `handrail.flow.workflow.workflow.draw`."""
-    return draw_picture(Picture.of(graph, states), format, path, title=title)
+    """Draws a graph, as `workflow.draw` says; `without` the nodes of those names."""
+    return draw_picture(Picture.of(graph, states, without), format, path, title=title)
 
 
 def draw_picture(

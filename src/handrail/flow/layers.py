@@ -14,6 +14,7 @@ from bisect import bisect_right, insort
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 #: Between neighbours in a layer: two things, and one of them a link passing through.
 _APART, _APART_LINK = 22.0, 14.0
@@ -94,25 +95,12 @@ class Layers:
             link.is_back = link.is_back or link.before == link.after
             if not link.is_back:
                 after[link.before].append(link)
-        state = [0] * len(self.things)  # 1: on the path, 2: done
+        done: set[int] = set()
         has_before = {link.after for many in after for link in many}
         starts = [index for index in range(len(self.things)) if index not in has_before]
         for root in (*starts, *range(len(self.things))):
-            if state[root]:
-                continue
-            path = [(root, iter(after[root]))]
-            state[root] = 1
-            while path:
-                index, remaining = path[-1]
-                link = next(remaining, None)
-                if link is None:
-                    state[index] = 2
-                    path.pop()
-                elif state[link.after] == 1:
-                    link.is_back = True
-                elif not state[link.after]:
-                    state[link.after] = 1
-                    path.append((link.after, iter(after[link.after])))
+            if root not in done:
+                _turn_back_from(root, after, done)
 
     def _rank(self) -> None:
         """Layers by the longest path."""
@@ -134,14 +122,7 @@ class Layers:
                 waiting[later] -= 1
                 if not waiting[later]:
                     ready.append(later)
-        # What begins on its own begins just before it is waited for: so links are short.
-        followers = {link.after for link in self.links if not link.is_back}
-        for index, thing in enumerate(self.things):
-            if after[index] and index not in followers and not thing.rank:
-                thing.layer = min(
-                    (self.things[later].layer - 1 for later in after[index] if self._is_inner(later)),
-                    default=thing.layer,
-                )
+        self._bring_near(after)
         for link in self.links:
             link.is_back = link.is_back and self._length(link) <= 0
         last = max((thing.layer for thing in self.things if thing.rank <= 0), default=-1) + 1
@@ -149,8 +130,13 @@ class Layers:
             thing.layer = last if thing.rank > 0 else thing.layer
         self.rows = [[] for _ in range(last + any(thing.rank > 0 for thing in self.things))]
 
-    def _is_inner(self, index: int) -> bool:
-        return self.things[index].rank <= 0
+    def _bring_near(self, after: list[list[int]]) -> None:
+        """What begins on its own begins just before it is waited for: so links are short."""
+        followers = {later for many in after for later in many}
+        for index, thing in enumerate(self.things):
+            if index not in followers and not thing.rank:
+                layers = [self.things[i].layer for i in after[index] if self.things[i].rank <= 0]
+                thing.layer = min(layers, default=thing.layer + 1) - 1
 
     def _pass_through(self) -> None:
         """Gives links places in the layers between their ends."""
@@ -162,7 +148,7 @@ class Layers:
             layers = range(self.things[link.before].layer + 1, self.things[link.after].layer)
             link.passing = [self._passing(layer) for layer in layers]
             ends = [link.before, *link.passing, link.after]
-            for earlier, later in zip(ends, ends[1:], strict=False):
+            for earlier, later in pairwise(ends):
                 self._step(link, earlier, later)
 
     def _length(self, link: Link) -> int:
@@ -286,7 +272,7 @@ class Layers:
             link.passing.append(made)
             if layer in way:
                 self._beside[made] = way[layer]
-        for later, earlier in zip(link.passing, link.passing[1:], strict=False):
+        for later, earlier in pairwise(link.passing):
             self._steps.append((earlier, later, 0.0, 0.0, 8.0))
 
     # Places
@@ -437,6 +423,21 @@ class Layers:
     def _is_solid(self, number: int) -> bool:
         """Does the layer have more than ports?"""
         return number < len(self.rows) and any(self.things[i].along for i in self.rows[number])
+
+
+def _turn_back_from(root: int, after: list[list[Link]], done: set[int]) -> None:
+    path = {root: iter(after[root])}
+    done.add(root)
+    while path:
+        index = next(reversed(path))
+        link = next(path[index], None)
+        if link is None:
+            del path[index]
+        elif link.after in path:
+            link.is_back = True
+        elif link.after not in done:
+            done.add(link.after)
+            path[link.after] = iter(after[link.after])
 
 
 def _number(row: list[int], position: list[float]) -> None:

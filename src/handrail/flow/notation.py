@@ -31,9 +31,7 @@ def mermaid(picture: Picture) -> str:
     for node in picture.nodes:
         if node.state in LOOKS:
             line, fill = LOOKS[node.state].light
-            lines.append(
-                f"{_INDENT}style {ids[node.name]} fill:{fill},stroke:{line},color:#1f2328"
-            )
+            lines.append(f"{_INDENT}style {ids[node.name]} fill:{fill},stroke:{line},color:#1f2328")
     return "\n".join(lines)
 
 

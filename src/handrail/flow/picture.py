@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -52,16 +52,31 @@ class Picture:
     edges: tuple[PictureEdge, ...]
 
     @classmethod
-    def of(cls, graph: TaskGraph, states: Mapping[str, str] | None = None) -> Picture:
-        """The picture of a graph; `states` are `{task: state}`, other names are ignored."""
+    def of(
+        cls,
+        graph: TaskGraph,
+        states: Mapping[str, str] | None = None,
+        without: Collection[str] = (),
+    ) -> Picture:
+        """The picture of a graph.
+
+        Args:
+            states: `{task: state}`; names of no task are ignored.
+            without: names of nodes to leave out.
+        """
         states = states or {}
         groups = _memberships(graph)
         nodes = (
             PictureNode(name, _kind(node), _note(node), states.get(name), groups.get(name))
             for name, node in graph.nodes()
+            if name not in without
         )
         loops = {(before, after) for before, after, _ in graph.loop_edges()}
-        edges = (PictureEdge(*edge, edge in loops) for edge in graph.edges())
+        edges = (
+            PictureEdge(before, after, (before, after) in loops)
+            for before, after in graph.edges()
+            if before not in without and after not in without
+        )
         return cls(tuple(nodes), tuple(edges)).with_group_states()
 
     @cached_property

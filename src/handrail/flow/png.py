@@ -77,7 +77,6 @@ class _Painter:
             figsize=(size[0] / _PER_INCH, size[1] / _PER_INCH),
             dpi=_PER_INCH * scale,
             facecolor=LIGHT.page,
-            layout="none",
         )
         self._canvas: Any = FigureCanvasAgg(self._figure)
         self._axes: Any = self._figure.add_axes((0, 0, 1, 1), frameon=False)

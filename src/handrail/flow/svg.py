@@ -105,7 +105,8 @@ def _box(node: PictureNode, place: Rectangle) -> str:
         x += 18
     return (
         f'<g class="box {_state_class(node)}">{_hover(node)}{_rectangle(place, 10)}'
-        f'{mark}<text class="title" x="{_number(x)}" y="{_number(y)}">{_text(node.label)}</text></g>'
+        f'{mark}<text class="title" x="{_number(x)}" y="{_number(y)}">{_text(node.label)}'
+        "</text></g>"
     )
 
 
@@ -136,7 +137,8 @@ def _node(node: PictureNode, place: Rectangle) -> str:
 def _join(node: PictureNode, place: Rectangle) -> str:
     x, y = place.x + place.width / 2, place.y + place.height / 2
     state = node.state if node.state in LOOKS else ""
-    return f'<circle class="join {state}" cx="{_number(x)}" cy="{_number(y)}" r="4">{_hover(node)}</circle>'
+    centre = f'cx="{_number(x)}" cy="{_number(y)}"'
+    return f'<circle class="join {state}" {centre} r="4">{_hover(node)}</circle>'
 
 
 def _mark(look: Look, centre: Point, radius: float) -> str:

@@ -244,9 +244,7 @@ def _aligned(picture: Picture, rows: list[_Row]) -> list[TextLine]:
         name += shortened(visible(node.name), _NAME_CELLS)
         lines.append(TextLine(node.state, gutter, name, _said(picture, node)))
     width = min(max((_cells(line) for line in lines if line.rest), default=0), _WIDEST_NAMES)
-    return [
-        TextLine(line.state, line.gutter, line.name, _padded(line, width)) for line in lines
-    ]
+    return [TextLine(line.state, line.gutter, line.name, _padded(line, width)) for line in lines]
 
 
 def _cells(line: TextLine) -> int:

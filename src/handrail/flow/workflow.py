@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from contextvars import Token as ContextToken
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from handrail import plug
 from handrail.contracts.expr import Composable, ParallelGroup, Sequence, composing
-from handrail.contracts.task import Task
+from handrail.contracts.task import MappedTask, Task
 from handrail.contracts.workspace import BranchName
 from handrail.errors import WorkflowDefinitionError
 from handrail.flow.draw import draw
@@ -138,18 +139,59 @@ class workflow:
         """Tasks that only served to make instances; they are not run."""
         nodes = [(name, node) for name, node in self.graph.nodes() if isinstance(node, Task)]
         instanced = {node.definition for _, node in nodes if node.task_id != node.definition.name}
+        mapped = {id(node.template) for _, node in nodes if isinstance(node, MappedTask)}
         return {
             name
             for name, node in nodes
-            if node.definition in instanced
-            and node.task_id == node.definition.name
+            if (
+                id(node) in mapped
+                or (node.definition in instanced and node.task_id == node.definition.name)
+            )
             and not self.graph.successors(name)
             and not self.graph.predecessors(name)
         }
 
-    def draw(self, format: str = "text", states: dict[str, str] | None = None) -> str:
-        """The graph as `"text"` or `"mermaid"`; `states` colours tasks by state."""
-        return draw(self.graph, format, states)
+    @overload
+    def draw(
+        self,
+        format: Literal["text", "mermaid", "dot", "svg"] = ...,
+        states: Mapping[str, str] | None = ...,
+        path: None = ...,
+    ) -> str: ...
+
+    @overload
+    def draw(
+        self, format: Literal["png"], states: Mapping[str, str] | None = ..., path: None = ...
+    ) -> bytes: ...
+
+    @overload
+    def draw(
+        self,
+        format: str | None = ...,
+        states: Mapping[str, str] | None = ...,
+        path: str | Path | None = ...,
+    ) -> str | bytes: ...
+
+    def draw(
+        self,
+        format: str | None = None,
+        states: Mapping[str, str] | None = None,
+        path: str | Path | None = None,
+    ) -> str | bytes:
+        """Draws the graph, without a network, and returns the picture.
+
+        Args:
+            format: `"text"`, `"mermaid"`, `"dot"`, `"svg"` or `"png"`; by default what the path
+                ends in (`.txt .mmd .dot .svg .png`), else `"text"`.
+            states: `{task: state}`, shown as marks and colours; names of no task are ignored.
+            path: file to write the picture to.
+
+        Raises:
+            WorkflowDefinitionError: no such format, or the path ends in none that is known.
+            NotInstalledError: PNG images need `pip install 'handrail[draw]'`.
+            OSError: the file cannot be written.
+        """
+        return draw(self.graph, format, states, path, title=self.name, without=self.templates())
 
     def __repr__(self) -> str:
         return f"workflow({self.name!r}, {len(self.graph)} nodes)"

@@ -52,4 +52,4 @@ class RunWatcher(ABC):  # noqa: B024 - every method may be left out
         """
 
     def on_run_finished(self, run: RunView, state: str, reason: str | None) -> None:  # noqa: B027
-        """Called once, after the last event; `state` is final."""
+        """Called once, after the last event; `state` is final, or "waiting" for answers."""

@@ -80,9 +80,9 @@ class PostgresJournal(SqlJournal):
     def place(self) -> str:
         return self._server.name
 
-    def version(self) -> str:
-        """The server's version."""
-        return self._server.version()
+    @property
+    def product(self) -> str:
+        return f"PostgreSQL {self._server.version()}"
 
     def outbox(self, cursor: int, limit: int = 1000) -> tuple[list[StoredEvent], int]:
         self._give_places(limit)

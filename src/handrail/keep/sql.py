@@ -70,6 +70,8 @@ class _Work(NamedTuple):
     #: The current token, and the last move of any head when it was taken.
     token: Token | None
     moves_seen: int
+    #: The last move there is.
+    last_move: int
     adopted: Adopted | None
 
 
@@ -90,6 +92,11 @@ class SqlJournal(Journal, Heads):
     @abstractmethod
     def place(self) -> str:
         """Where it is, as messages name it; without secrets."""
+
+    @property
+    @abstractmethod
+    def product(self) -> str:
+        """Name and version of the database."""
 
     @abstractmethod
     def _transact(self, act: Callable[[Connection], _Answer], *, durable: bool) -> _Answer:
@@ -241,7 +248,7 @@ class SqlJournal(Journal, Heads):
             if token.epoch != work.epoch or (work.token is not None and work.token > token):
                 raise rows.stale_attempt(logical_key, token, run_id, work.token, work.epoch)
             if not seen:  # when repeated, what was seen first counts
-                seen.append(connection.execute(_LAST_MOVE).fetchone()[0])
+                seen.append(work.last_move)
             connection.execute(
                 "INSERT INTO attempts VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (run_id, logical_key) DO UPDATE SET epoch = excluded.epoch,"
@@ -440,6 +447,7 @@ def _work(connection: Connection, run_id: str, logical_key: str) -> _Work | None
     """What is on record of a piece of work; none if there is no such run."""
     row = connection.execute(
         "SELECT runs.epoch, attempts.epoch, attempts.sequence, attempts.moves_seen,"
+        f" ({_LAST_MOVE}),"
         " ledger.attempt_id, ledger.output_ref, ledger.result FROM runs"
         " LEFT JOIN attempts ON attempts.run_id = runs.run_id AND attempts.logical_key = ?"
         " LEFT JOIN ledger ON ledger.run_id = runs.run_id AND ledger.logical_key = ?"
@@ -448,10 +456,10 @@ def _work(connection: Connection, run_id: str, logical_key: str) -> _Work | None
     ).fetchone()
     if row is None:
         return None
-    epoch, token_epoch, sequence, moves_seen, attempt_id, ref, result = row
+    epoch, token_epoch, sequence, moves_seen, last_move, attempt_id, ref, result = row
     token = Token(token_epoch, sequence) if token_epoch is not None else None
     adopted = Adopted(attempt_id, ref, result) if attempt_id is not None else None
-    return _Work(epoch, token, moves_seen or 0, adopted)
+    return _Work(epoch, token, moves_seen or 0, last_move, adopted)
 
 
 def _head(connection: Connection, branch: BranchName) -> str | None:

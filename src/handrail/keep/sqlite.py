@@ -50,6 +50,10 @@ class SqliteJournal(SqlJournal):
     def place(self) -> str:
         return str(self._database.path.parent)
 
+    @property
+    def product(self) -> str:
+        return f"SQLite {sqlite3.sqlite_version}"
+
     def outbox(self, cursor: int, limit: int = 1000) -> tuple[list[StoredEvent], int]:
         found = self._rows(
             f"SELECT {rows.CHUNK}, chunk_id FROM events WHERE chunk_id > ?"

@@ -31,6 +31,7 @@ _ENDS = {
     kinds.TASK_SUCCEEDED: "succeeded",
     kinds.TASK_FAILED: "failed",
     kinds.TASK_RETRIED: "failed",
+    kinds.WAIT_ASKED: "waiting",
 }
 _NOT_TOLD = (kinds.RUN_STARTED, kinds.RUN_RESUMED, kinds.RUN_FINISHED, kinds.CHANNEL_CHANGED)
 
@@ -122,7 +123,7 @@ class _RunTrace:
             span.set_attribute("handrail.state", state)
             span.end(_ns(self._ended_at))
         self._span.set_attribute("handrail.state", state)
-        if state != "succeeded":
+        if state not in ("succeeded", "waiting"):
             self._span.set_status(Status(StatusCode.ERROR, reason))
         self._span.end(_ns(self._ended_at))
 
@@ -150,9 +151,10 @@ class _RunTrace:
             "handrail.retry_delay_seconds": data.get("delay_seconds"),
             "handrail.output_ref": data.get("ref"),
             "handrail.adopted": data.get("adopted"),
+            "handrail.wait.prompt": data.get("prompt"),
         }
         span.set_attributes(_known(more))
-        if event.kind != kinds.TASK_SUCCEEDED:
+        if _ENDS[event.kind] == "failed":
             _record_error(span, data.get("error"), event.at)
         span.end(_ns(event.at))
 

@@ -28,8 +28,7 @@ log = logging.getLogger("handrail.hooks")
 #: Kinds that may be asked for, with "run.failed" and the like for runs that end so.
 KINDS = frozenset(
     {value for name, value in vars(kinds).items() if name.isupper() and type(value) is str}
-    | {f"run.{state}" for state in FINAL_STATES}
-    | {"wait.asked"}
+    | {f"run.{state}" for state in (*FINAL_STATES, "waiting")}
 )
 
 #: Answers that another try may change (RFC 9110, section 15; RFC 6585, section 4).
@@ -72,7 +71,7 @@ class WebhookWatcher(RunWatcher):
         self,
         url: str | SecretStr,
         *,
-        events: Sequence[str] = ("run.finished", "wait.asked"),
+        events: Sequence[str] = (kinds.RUN_FINISHED, kinds.WAIT_ASKED),
         format: Format = "json",
         timeout_seconds: float = 5.0,
         retries: int = 3,

@@ -55,7 +55,7 @@ def end_words(state: str, reason: str | None, milliseconds: int | None) -> str:
 
 
 def event_words(event: Event, milliseconds: int | None = None) -> str:
-    """What happened to a task, a group or the channel.
+    """What happened to a task, a group or the channel, or what is asked.
 
     Args:
         milliseconds: how long the attempt took, where that is known.
@@ -74,7 +74,9 @@ def event_words(event: Event, milliseconds: int | None = None) -> str:
     if event.kind == kinds.CHANNEL_CHANGED:
         verb = "set" if "value" in data else "deleted"
         return f"channel key {one_line(data.get('key', ''))!r} {verb}"
-    return f"{subject}{name} {one_line(what)}{lasted}{_asked(data)}{_error(data)}"
+    if event.kind == kinds.WAIT_ASKED:
+        return f"task{name} asks{lasted}{_because(data.get('prompt'))}{_choices(data)}"
+    return f"{subject}{name} {one_line(what)}{lasted}{_error(data)}"
 
 
 def _start_details(data: Mapping[str, Any]) -> str:
@@ -90,8 +92,9 @@ def _members(data: Mapping[str, Any]) -> str:
     return f": {good} of {good + len(bad)} succeeded, failed: {one_line(', '.join(bad))}"
 
 
-def _asked(data: Mapping[str, Any]) -> str:
-    return _because(data.get("prompt"))
+def _choices(data: Mapping[str, Any]) -> str:
+    options = one_line(", ".join(map(str, data.get("options", ()))))
+    return f" ({options})" if options else ""
 
 
 def _error(data: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,24 +39,45 @@ def run_body(
         PostGuardrailViolation: the body left files that may not be published.
         Exception: whatever the function raises.
     """
-    contract = definition.contract
-    if contract.shape == "keywords":
-        if definition.inject_context:
-            value = definition.fn(context, **arguments)
-        else:
-            value = definition.fn(**arguments)
-        return asyncio.run(value) if contract.is_async else value
-    params = _params(definition, arguments)
-    if contract.shape == "params":
-        raw = definition.fn(params)
-        return _result(definition, asyncio.run(raw) if contract.is_async else raw)
+    if definition.contract.shape != "workspace":
+        raw = _call(definition, arguments, context)
+        return _checked(definition, _awaited(definition, raw))
     if workspace is None or definition.workspace is None:
         raise TaskInputError(f"Task '{definition.name}' works on files and was given none.")
+    params = _params(definition, arguments)
     _guard(workspace, definition.workspace.pre, "pre", PreGuardrailViolation)
     raw = definition.fn(workspace, params)
-    result = _result(definition, asyncio.run(raw) if contract.is_async else raw)
+    result = _result(definition, _awaited(definition, raw))
     _guard(workspace, definition.workspace.post, "post", PostGuardrailViolation)
     return result
+
+
+async def run_async_body(
+    definition: TaskDefinition, arguments: Mapping[str, Any], *, context: Any = None
+) -> Any:
+    """The same for an async function without files, within the caller's event loop."""
+    return _checked(definition, await _call(definition, arguments, context))
+
+
+def _call(definition: TaskDefinition, arguments: Mapping[str, Any], context: Any) -> Any:
+    if definition.contract.shape == "params":
+        return definition.fn(_params(definition, arguments))
+    if definition.inject_context:
+        return definition.fn(context, **arguments)
+    return definition.fn(**arguments)
+
+
+def _checked(definition: TaskDefinition, raw: Any) -> Any:
+    return raw if definition.contract.shape == "keywords" else _result(definition, raw)
+
+
+def _awaited(definition: TaskDefinition, raw: Any) -> Any:
+    if not definition.contract.is_async:
+        return raw
+    # Imported here, since worker processes start faster without it.
+    import asyncio
+
+    return asyncio.run(raw)
 
 
 def _guard(

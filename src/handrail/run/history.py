@@ -12,6 +12,9 @@ from handrail.contracts.event import FINAL_STATES, Event, StoredEvent
 from handrail.contracts.values import storage_of
 from handrail.keep.base import RunRecord
 
+#: A mapped task is in the first of these states that one of its items is in.
+_MAP_STATES = ("failed", "crashed", "cancelled", "running", "waiting", "queued", "skipped")
+
 
 @dataclass(frozen=True, slots=True)
 class EpochHistory:
@@ -35,7 +38,8 @@ class AttemptHistory:
     #: 1 for the first try within its epoch, or within one round of a loop.
     try_number: int
     epoch: int
-    #: "running", "succeeded", "failed"; "crashed" or "cancelled" if its epoch ended without it.
+    #: "running", "succeeded", "failed"; "waiting" if it ended with a question; "crashed" or
+    #: "cancelled" if its epoch ended without it.
     state: str
     #: None if it was refused before it began.
     started_at: int | None = None
@@ -113,8 +117,14 @@ class RunHistory:
     next_watermark: str | None
     #: In the plan's order.
     tasks: tuple[TaskHistory, ...]
-    #: `(task, the task that follows it)`; groups are among them.
+    #: `(task, the task that follows it)`; groups are among them, and tasks made by other tasks.
     edges: tuple[tuple[str, str], ...]
+    #: Where the run went or may go back: loops, further rounds of a task, jumps.
+    loops: tuple[tuple[str, str], ...] = ()
+    #: `{task or group: the innermost group it belongs to}`.
+    within: dict[str, str] = field(default_factory=dict)
+    #: `{group: how its policy judged}`, of those that were judged.
+    groups: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: RunRecord, events: Iterable[StoredEvent]) -> RunHistory:
@@ -146,8 +156,11 @@ class RunHistory:
             pipeline=opening.get("pipeline"),
             watermark=opening.get("watermark"),
             next_watermark=opening.get("next_watermark"),
-            tasks=tuple(task.history() for task in fold.tasks.values()),
-            edges=tuple((before, after) for before, after in opening.get("edges", ())),
+            tasks=_with_maps([task.history() for task in fold.tasks.values()]),
+            edges=tuple((before, after) for before, after in fold.edges),
+            loops=tuple((before, after) for before, after in fold.loops),
+            within=dict(opening.get("within", {})),
+            groups=fold.groups,
         )
 
     def task(self, name: str) -> TaskHistory | None:
@@ -173,6 +186,10 @@ class _Fold:
         self.opening: dict[str, Any] = {}
         self.epochs: list[EpochHistory] = []
         self.tasks: dict[str, _Task] = {}
+        self.groups: dict[str, str] = {}
+        #: In order, each once.
+        self.edges: dict[tuple[str, str], None] = {}
+        self.loops: dict[tuple[str, str], None] = {}
         self.ref: str | None = None
 
     def add(self, stored: StoredEvent) -> None:
@@ -183,14 +200,27 @@ class _Fold:
         elif event.kind == kinds.RUN_FINISHED:
             self.ref = data.get("ref")
             self.close(data["state"], event.at, data.get("reason"))
+        elif event.kind == kinds.GROUP_FINISHED:
+            self.groups[event.task] = data["state"]
         elif event.task:
             if event.task not in self.tasks:
                 self.tasks[event.task] = _Task(event.task)
             self.tasks[event.task].add(stored.epoch, event, data)
+            for request in data.get("then", ()):
+                self._ask(event.task, request)
+
+    def _ask(self, task: str, request: list[Any]) -> None:
+        """Notes where a body sent the run; see `handrail.run.control.to_data`."""
+        if request[0] == "next":
+            self.edges[task, request[1]] = None
+        elif request[0] in ("goto", "again"):
+            self.loops[task, request[1] if request[0] == "goto" else task] = None
 
     def _open(self, epoch: int, event: Event, data: dict[str, Any]) -> None:
         if event.kind == kinds.RUN_STARTED:
             self.opening = data
+            self.edges = dict.fromkeys((one, other) for one, other in data.get("edges", ()))
+            self.loops = dict.fromkeys((one, other) for one, other in data.get("loops", ()))
             handlers = data.get("handlers", {})
             names = data.get("tasks", ())
             self.tasks = {name: _Task(name, handlers.get(name)) for name in names}
@@ -228,6 +258,9 @@ class _Task:
         elif event.kind == kinds.TASK_RETRIED:
             self._end_attempt("failed", event, data)
             self._set("waiting", error=data.get("error"))
+        elif event.kind == kinds.WAIT_ASKED:
+            self._end_attempt("waiting", event, data)
+            self._set("waiting")
         elif event.kind == kinds.TASK_SUCCEEDED:
             self._finish("succeeded", event, data)
         elif event.kind == kinds.TASK_FAILED:
@@ -244,7 +277,7 @@ class _Task:
                 for attempt in self._attempts
             ]
             self._set(lost, finished_at=at)
-        elif self._known["state"] == "waiting":
+        elif self._known["state"] == "waiting" and self._attempts[-1].state != "waiting":
             self._set("failed", finished_at=self._attempts[-1].finished_at)
         elif self._known["state"] == "queued" and state == "succeeded":
             self._set("skipped")
@@ -300,6 +333,34 @@ class _Task:
             metrics=data.get("metrics", {}),
             error=data.get("error"),
         )
+
+
+def _with_maps(tasks: list[TaskHistory]) -> tuple[TaskHistory, ...]:
+    """With the states of mapped tasks, of which only the items, `name[0]` and on, have events."""
+    places = {task.name: place for place, task in enumerate(tasks)}
+    items: dict[int, list[TaskHistory]] = {}
+    for task in tasks:
+        name, bracket, position = task.name.rpartition("[")
+        if bracket and name in places and position[:-1].isdigit() and position[-1] == "]":
+            items.setdefault(places[name], []).append(task)
+    for place, many in items.items():
+        if not tasks[place].attempts:
+            tasks[place] = _summed(tasks[place], many)
+    return tuple(tasks)
+
+
+def _summed(task: TaskHistory, items: list[TaskHistory]) -> TaskHistory:
+    states = {item.state for item in items}
+    state = next((state for state in _MAP_STATES if state in states), "succeeded")
+    started = [item.started_at for item in items if item.started_at is not None]
+    finished = [item.finished_at for item in items if item.finished_at is not None]
+    is_over = state not in ("running", "waiting", "queued")
+    return replace(
+        task,
+        state=state,
+        started_at=min(started, default=None),
+        finished_at=max(finished, default=None) if is_over else None,
+    )
 
 
 # JSON

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handrail.contracts.expr import composing
 from handrail.flow.plan import Plan
 from handrail.keep.base import Adopted
-from handrail.run.body import run_body
+from handrail.run.body import run_async_body, run_body
 from handrail.run.context import ExecutionContext, HandlerContext, TaskExecutionContext
 from handrail.run.dispatch import Inbox, Lane
 from handrail.run.flight import Flight, RunSetting
@@ -25,6 +25,9 @@ from handrail.run.handler import BoundTask, TaskHandler, also_shown, execute
 from handrail.run.output import AttemptOutput, captured
 from handrail.run.transaction import OpenAttempt, Transaction
 from handrail.run.waits import WaitingForAnswer
+
+if TYPE_CHECKING:
+    from handrail.run.event_loop import EventLoop
 
 log = logging.getLogger("handrail.run")
 
@@ -57,6 +60,7 @@ class Launcher:
         self._output = output
         self._come_back = come_back
         self._lanes: dict[str, Lane[Flight]] = {}
+        self._event_loop: EventLoop | None = None
         self._variables = copy_context()
         # Tasks that a body declares are not part of a workflow that its caller composes.
         self._variables.run(composing.set, None)
@@ -66,7 +70,18 @@ class Launcher:
     # In the engine's thread
 
     def launch(self, flight: Flight) -> None:
-        """Lets a lane of its handler run the body."""
+        """Lets a lane of its handler run the body; the event loop, if it is an async one."""
+        if self._is_for_event_loop(flight):
+            if self._event_loop is None:
+                # Imported here, since most runs have no async body.
+                from handrail.run.event_loop import EventLoop
+
+                self._event_loop = EventLoop(self._setting.max_workers)
+            variables = self._variables.copy()
+            self._event_loop.submit(
+                flight.attempt_id, partial(self._perform_async, flight), variables
+            )
+            return
         handler_type = flight.node.handler_type
         lane = self._lanes.get(handler_type)
         if lane is None:
@@ -80,12 +95,38 @@ class Launcher:
         # Each body has a copy of the caller's context variables: what it sets is its own.
         self._variables.copy().run(self._run_body, flight)
 
-    def _run_body(self, flight: Flight) -> None:
-        injected = (
-            TaskExecutionContext(flight.attempt, execution=self._context)
-            if flight.definition.inject_context
-            else None
+    def _is_for_event_loop(self, flight: Flight) -> bool:
+        return (
+            flight.definition.contract.is_async
+            and flight.definition.workspace is None
+            and flight.node.handler_type == "direct"
+            and self.is_direct_ours
         )
+
+    def _injected(self, flight: Flight) -> TaskExecutionContext | None:
+        if not flight.definition.inject_context:
+            return None
+        return TaskExecutionContext(flight.attempt, execution=self._context)
+
+    async def _perform_async(self, flight: Flight) -> None:
+        """Like `_perform`, in the event loop."""
+        injected = self._injected(flight)
+        try:
+            if self._output is None:
+                flight.value = await run_async_body(
+                    flight.definition, flight.arguments, context=injected
+                )
+            else:
+                with captured(self._output(flight.node.name, flight.attempt_id)):
+                    flight.value = await run_async_body(
+                        flight.definition, flight.arguments, context=injected
+                    )
+        except BaseException as error:
+            flight.error = error
+        self.inbox.put(partial(self._come_back, flight))
+
+    def _run_body(self, flight: Flight) -> None:
+        injected = self._injected(flight)
         try:
             if self._output is None:
                 flight.value = run_body(flight.definition, flight.arguments, context=injected)
@@ -106,6 +147,8 @@ class Launcher:
     def stop_now(self, flight: Flight) -> bool:
         """Stops a body and waits for it. True: it is certain that it no longer runs."""
         flight.is_fenced = True
+        if self._event_loop is not None and self._is_for_event_loop(flight):
+            return self._event_loop.stop(flight.attempt_id)
         try:
             return self._handler(flight.node.handler_type).stop(flight.attempt_id)
         except Exception:
@@ -126,6 +169,8 @@ class Launcher:
         """Lets the lanes' threads end."""
         for lane in self._lanes.values():
             lane.close()
+        if self._event_loop is not None:
+            self._event_loop.close()
 
     # In a lane's thread
 
@@ -182,6 +227,6 @@ class Launcher:
 
 
 def _is_direct_ours(plan: Plan, handler: Callable[[str], TaskHandler]) -> bool:
-    if not any(node.is_light and node.definition is not None for node in plan.nodes):
+    if not any(node.handler_type == "direct" and node.definition for node in plan.nodes):
         return False
     return type(handler("direct")).__module__ == "handrail.handlers.direct"

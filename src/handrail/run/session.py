@@ -125,6 +125,14 @@ class Opening:
                 for node in plan.nodes
                 for index in node.successors
             ],
+            "loops": [
+                [node.name, plan.nodes[index].name]
+                for node in plan.nodes
+                for index in node.loop_successors
+            ],
+            "within": {
+                node.name: plan.nodes[node.within].name for node in plan.nodes if node.within >= 0
+            },
         }
 
 
