@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from handrail.contracts.workspace import WorkspaceOutput as WorkspaceOutput
     from handrail.contracts.workspace import WorkspaceSpec as WorkspaceSpec
     from handrail.errors import AttemptTimeout as AttemptTimeout
+    from handrail.errors import ChannelTypeError as ChannelTypeError
     from handrail.errors import CycleError as CycleError
     from handrail.errors import CycleLimitExceeded as CycleLimitExceeded
     from handrail.errors import DuplicateTaskError as DuplicateTaskError
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from handrail.errors import HandlerError as HandlerError
     from handrail.errors import HandlerResultError as HandlerResultError
     from handrail.errors import HandrailError as HandrailError
+    from handrail.errors import LockLost as LockLost
+    from handrail.errors import LockTimeout as LockTimeout
     from handrail.errors import MissingParameterError as MissingParameterError
     from handrail.errors import NotInstalledError as NotInstalledError
     from handrail.errors import NotSerializableError as NotSerializableError
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from handrail.errors import PreGuardrailViolation as PreGuardrailViolation
     from handrail.errors import PublishFenceError as PublishFenceError
     from handrail.errors import RemoteError as RemoteError
+    from handrail.errors import ResourceError as ResourceError
     from handrail.errors import RunBusy as RunBusy
     from handrail.errors import RunCancelled as RunCancelled
     from handrail.errors import RunChanged as RunChanged
@@ -168,7 +172,8 @@ _FACE = {
     "errors": (
         "HandrailError TaskDefinitionError WorkflowDefinitionError DuplicateTaskError "
         "UnknownTaskError CycleError MissingParameterError ParallelWritersError TaskInputError "
-        "TaskFailed TaskTerminalError ParallelGroupError GuardrailViolation PreGuardrailViolation "
+        "TaskFailed TaskTerminalError ParallelGroupError ResourceError GuardrailViolation "
+        "PreGuardrailViolation "
         "PostGuardrailViolation StaleAttemptError PublishFenceError AttemptTimeout RunError "
         "RunFailed RunWaiting RunCancelled RunNotFound RunBusy RunChanged CycleLimitExceeded "
         "StepLimitExceeded HandlerError UnknownHandlerError HandlerResultError "
@@ -176,7 +181,7 @@ _FACE = {
         "StoreError "
         "StoreVersionError StoreCorruptError StoreFullError StoreReadOnlyError UnknownRefError "
         "UnknownClassError UnsupportedFileError WatcherError WatcherAPIError WatcherNetworkError "
-        "TrackedResultError"
+        "TrackedResultError ChannelTypeError LockTimeout LockLost"
     ),
 }
 

@@ -56,7 +56,14 @@ from handrail.run.engine import WorkflowEngine
 from handrail.run.failure import one_line
 from handrail.run.history import RunHistory
 from handrail.run.output import AttemptOutput, Capture, RunLog, sink_for
-from handrail.run.session import MakeChannel, Opening, Session, Stores, in_the_journal
+from handrail.run.session import (
+    MakeChannel,
+    Opening,
+    Session,
+    Stores,
+    in_the_journal,
+    run_of_branch,
+)
 from handrail.run.waits import Wait
 from handrail.settings import Settings, load_settings
 from handrail.tracking.store import SqliteTrackingStore
@@ -405,7 +412,7 @@ class Runtime:
         max_workers: int | None,
         progress: bool | None,
     ) -> tuple[Any, ExecutionContext]:
-        self.folders.sweep(alive=self.is_alive)
+        self._sweep()
         finished = self._finished(opening.run_id) if lease.epoch > 1 else ()
         with (
             RunLog(self.home.run_folder(opening.run_id) / "log.jsonl") as run_log,
@@ -427,6 +434,14 @@ class Runtime:
                 output if self.settings.capture_output else None,
             )
             return session.run(), session.context
+
+    def _sweep(self) -> None:
+        """Removes what runs left that were killed: attempts' folders, branches of finished runs."""
+        self.folders.sweep(alive=self.is_alive)
+        for branch, commit in self.journal.heads().items():
+            run_id = run_of_branch(branch)
+            if run_id is not None and self.journal.run(run_id).state == "succeeded":
+                self.journal.move_head(branch, commit, None)
 
     def _make_session(
         self,
@@ -667,6 +682,7 @@ def plan_of(flow: workflow, start: str | None, inputs: Mapping[str, Any]) -> Pla
         inputs=names,
         templates=flow.templates(),
         has_workspace=flow.workspace is not None,
+        resources=flow.resources,
         name=flow.name,
     )
 

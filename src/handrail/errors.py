@@ -18,6 +18,7 @@
     ├── StaleAttemptError                     another attempt has taken this one's place
     ├── PublishFenceError                     the branch moved; nothing was published
     ├── ParallelGroupError                    members failed, and the group's policy minds
+    ├── ResourceError (RuntimeError)          what a body needs cannot be opened
     ├── AttemptTimeout (TimeoutError)         the body ran past its time limit
     ├── RunError (RuntimeError)               a run did not succeed
     │   ├── RunFailed
@@ -262,6 +263,19 @@ class ParallelGroupError(HandrailError):
         super().__init__(
             f"Parallel group {group_id} failed: {what}. Failed: {failed or 'none'}. "
             f"Succeeded: {done}."
+        )
+
+
+class ResourceError(HandrailError, RuntimeError):
+    """A resource of the workflow cannot be opened. Another attempt may do better."""
+
+    retryable = True
+
+    def __init__(self, name: str, cause: BaseException) -> None:
+        self.name = name
+        super().__init__(
+            f"Resource '{name}' cannot be opened: {type(cause).__name__}: {cause}. "
+            f"Look at what register_resource({name!r}, ...) was given."
         )
 
 

@@ -23,7 +23,8 @@ class ServiceError(Exception):
 
 
 class Service(ABC):
-    """One server. It listens on the loopback interface only, and ends with this process.
+    """One server. It listens on the loopback interface only, and ends with the thread that
+    started it, however that ends.
 
     As root, the server runs as a user without rights.
     """

@@ -32,6 +32,9 @@ BUILT: list[HandrailError] = [
     errors.ParallelGroupError(
         "g", "1 task(s) failed", failed_tasks=[("a", "ValueError: no")], successful_tasks=["b"]
     ),
+    errors.ResourceError("database", OSError("no server")),
+    errors.RunWaiting("01", []),
+    errors.LockTimeout("key", 2.5),
     errors.RunFailed("Run 01 failed", run_id="01", task_id="load", cause=KeyError("x")),
     errors.RunCancelled("01", "interrupted"),
     errors.RunNotFound("01", ".handrail"),

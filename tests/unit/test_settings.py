@@ -221,3 +221,26 @@ def test_without_arguments_the_process_is_asked(
     monkeypatch.setenv("HANDRAIL_HOME", "kept")
 
     assert load_settings().home == Path(os.path.realpath(tmp_path)) / "kept"
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://me:hidden@host:6379/1", "rediss://host", "unix:///run/redis.sock"]
+)
+def test_the_address_of_channels_is_taken_and_not_shown(tmp_path: Path, url: str) -> None:
+    settings = load(tmp_path, HANDRAIL_CHANNEL_URL=url)
+    assert settings.channel_url is not None
+    assert settings.channel_url.get_secret_value() == url
+    assert "hidden" not in f"{settings} {settings.channel_url}"
+    assert load(tmp_path).channel_url is None
+
+
+@pytest.mark.parametrize("url", ["host:6379", "postgresql://me:hidden@host", "redis://"])
+def test_another_address_of_channels_is_refused_and_not_shown(tmp_path: Path, url: str) -> None:
+    with pytest.raises(RuntimeConfigError, match="'channel_url' .*expected redis://") as caught:
+        load(tmp_path, HANDRAIL_CHANNEL_URL=url)
+    assert "hidden" not in str(caught.value)
+
+
+def test_how_long_channels_are_kept_is_seconds(tmp_path: Path) -> None:
+    assert load(tmp_path).channel_keep_seconds == 7 * 24 * 3600
+    assert load(tmp_path, HANDRAIL_CHANNEL_KEEP_SECONDS="60").channel_keep_seconds == 60.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,24 +12,12 @@ from rich.text import Text
 
 from handrail.cli.output import Screen
 from handrail.cli.shell import Shell, shell_of
-from handrail.cli.text import MARKS, STYLES, block
+from handrail.cli.text import STYLES, counted, duration
+from handrail.errors import RuntimeConfigError
 
 if TYPE_CHECKING:
-    from handrail.flow.workflow import workflow
-
-_WORST_FIRST = (
-    "failed",
-    "crashed",
-    "cancelled",
-    "running",
-    "waiting",
-    "queued",
-    "skipped",
-    "superseded",
-    "succeeded",
-)
-#: States whose marks mean nothing else in a picture.
-_COLOURED = ("succeeded", "failed", "running", "cancelled")
+    from handrail.flow.picture import Picture
+    from handrail.run.history import RunHistory, TaskHistory
 
 
 def add_to(application: typer.Typer) -> None:
@@ -38,27 +29,43 @@ def graph(
     context: typer.Context,
     what: Annotated[str, typer.Argument(metavar="WORKFLOW|RUN")],
     form: Annotated[
-        str, typer.Option("--format", metavar="text|mermaid", help="How it is drawn.")
-    ] = "text",
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="text|mermaid|dot|svg|png",
+            help="How it is drawn. [what FILE ends in, else text]",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")
+    ] = None,
 ) -> None:
     """Draw a workflow, or a run with the states of its tasks.
 
     \b
     handrail graph flights.py
-    handrail graph 06dx3k8c --format mermaid
+    handrail graph 06dx3k8c -o run.svg
     """
-    from handrail.flow.locate import load_workflow
+    from handrail.flow.draw import draw_picture
 
     shell = shell_of(context)
-    if is_run(what):
-        flow, states = _of_run(shell, what)
+    picture, title = _of_run(shell, what) if is_run(what) else _of_workflow(what)
+    if output is None and form in (None, "text"):
+        _show(shell.screen, picture)
+        return
+    try:
+        drawn = draw_picture(picture, form, output, title=title)
+    except OSError as error:
+        raise RuntimeConfigError(f"Cannot write {output}: {error.strerror or error}") from error
+    if output is not None:
+        shell.screen.note(f"Wrote {output}.")
+    elif isinstance(drawn, str):
+        shell.screen.say(drawn)
+    elif shell.screen.is_terminal:
+        raise RuntimeConfigError("An image is nothing for a terminal. Name a file: -o graph.png")
     else:
-        flow, states = load_workflow(what), {}
-    picture = block(flow.draw(form, states))
-    if form == "text":
-        _show(shell.screen, picture, bool(states))
-    else:
-        shell.screen.say(picture)
+        sys.stdout.flush()
+        sys.stdout.buffer.write(drawn)
 
 
 def is_run(text: str) -> bool:
@@ -66,38 +73,82 @@ def is_run(text: str) -> bool:
     return text[:1].isdigit() and ":" not in text and not text.endswith(".py")
 
 
-def _of_run(shell: Shell, run_id: str) -> tuple[workflow, dict[str, str]]:
+def _of_workflow(what: str) -> tuple[Picture, str]:
+    from handrail.flow.locate import load_workflow
+    from handrail.flow.picture import Picture
+
+    flow = load_workflow(what)
+    return Picture.of(flow.graph, without=flow.templates()), flow.name
+
+
+def _of_run(shell: Shell, run_id: str) -> tuple[Picture, str]:
     from handrail.cli.show import history_of
 
-    runtime = shell.kept()
-    run = history_of(runtime, run_id)
-    flow = runtime.workflow_of(runtime.journal.run(run.run_id))
-    states = {task.name: task.state for task in run.tasks}
-    return flow, _with_groups(flow, states)
+    run = history_of(shell.kept(), run_id)
+    return picture_of(run), f"{run.workflow}, run {run.run_id}"
 
 
-def _with_groups(flow: workflow, states: dict[str, str]) -> dict[str, str]:
-    """A group is in the state of the worst of the tasks that it waits for."""
-    from handrail.contracts.expr import ParallelGroup
+def picture_of(run: RunHistory) -> Picture:
+    """The picture of a run: of its plan and of what its tasks added, in their states."""
+    from handrail.flow.picture import Picture, PictureEdge, PictureNode
 
-    states = dict(states)
+    tasks = {task.name: task for task in run.tasks}
+    items = Counter(name for task in tasks if (name := mapped_by(task, tasks)) is not None)
+    names = [name for name in tasks if mapped_by(name, tasks) is None]
+    groups = dict.fromkeys(name for edge in run.edges for name in edge if name not in tasks)
+    nodes = [
+        PictureNode(
+            name,
+            "map" if items[name] else "task",
+            _note(tasks[name], items[name]),
+            tasks[name].state,
+            run.within.get(name),
+        )
+        for name in names
+    ]
+    nodes += (
+        PictureNode(name, "group", "", run.groups.get(name), run.within.get(name))
+        for name in groups
+    )
+    drawn = {node.name for node in nodes}
+    edges = [(*edge, False) for edge in run.edges] + [(*edge, True) for edge in run.loops]
+    return Picture(
+        tuple(nodes),
+        tuple(
+            PictureEdge(before, after, is_loop)
+            for before, after, is_loop in edges
+            if before in drawn and after in drawn
+        ),
+    ).with_group_states()
 
-    def state_of(name: str) -> str:
-        if name not in states:
-            states[name] = "queued"  # also of what waits for itself
-            awaited = [state_of(before) for before in flow.graph.predecessors(name)]
-            states[name] = min(awaited, key=_WORST_FIRST.index, default="queued")
-        return states[name]
 
-    for name, node in flow.graph.nodes():
-        if isinstance(node, ParallelGroup):
-            state_of(name)
-    return states
+def mapped_by(name: str, tasks: dict[str, TaskHistory]) -> str | None:
+    """The mapped task that has `name`, like `load[3]`, as an item; none if it is no item."""
+    base, bracket, position = name.rpartition("[")
+    is_item = bool(bracket) and position[:-1].isdigit() and position.endswith("]")
+    return base if is_item and base in tasks else None
 
 
-def _show(screen: Screen, picture: str, has_states: bool) -> None:
-    for line in picture.split("\n"):
-        text = Text(line)
-        for state in _COLOURED if has_states else ():
-            text.highlight_regex(rf"{MARKS[state]} \S+", STYLES[state])
-        screen.say(text)
+def _note(task: TaskHistory, item_count: int) -> str:
+    parts = [task.handler] if task.handler not in (None, "direct") else []
+    if item_count:
+        parts.append(counted(item_count, "item"))
+    if task.tries > 1:
+        parts.append(counted(task.tries, "try", "tries"))
+    if task.duration_seconds is not None:
+        parts.append(duration(task.duration_seconds))
+    return ", ".join(part for part in parts if part)
+
+
+def _show(screen: Screen, picture: Picture) -> None:
+    from handrail.flow.text import text_lines
+
+    for line in text_lines(picture):
+        shown = Text(line.gutter, "dim").append(line.name, f"not dim {_style(line.state)}".strip())
+        shown.append(line.rest, "dim")
+        shown.rstrip()
+        screen.say(shown)
+
+
+def _style(state: str | None) -> str:
+    return STYLES.get(state or "", "")

@@ -138,7 +138,8 @@ def _summary(run: RunView, state: str, reason: str | None, seconds: float) -> Te
     text = Text("run ", "dim").append(run.run_id, "bold").append("  ")
     text.append(f"{MARKS.get(state, '?')} {state}", STYLES.get(state, ""))
     text.append(f" in {duration(seconds)}")
-    return text.append(f": {first_line(reason)}" if reason else "")
+    # What a run waits for was told by the tasks that ask.
+    return text.append(f": {first_line(reason)}" if reason and state != "waiting" else "")
 
 
 # The picture

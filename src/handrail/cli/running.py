@@ -132,7 +132,7 @@ def resume(
     is_quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Finish a run that crashed, failed, was cancelled, or waited for an answer.
+    """Finish a run that crashed, failed, waits or was cancelled.
 
     What its tasks have finished is kept, the rest runs.
 

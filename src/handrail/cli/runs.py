@@ -66,7 +66,7 @@ def runs(
     elif records:
         _show(shell, records)
     elif shell.has_home:
-        shell.screen.note(f"No such runs in {shell.settings.home}.")
+        shell.screen.note(f"No such runs in {shell.kept().journal.place}.")
 
 
 def _check_state(state: str | None) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import unicodedata
 from datetime import datetime
 
-#: Marks of direction: harmless in their place, misleading in a name on a screen.
-_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+from handrail.flow.letters import visible as visible
 
 MARKS = {
     "queued": "·",
@@ -36,24 +33,9 @@ STYLES = {
 }
 
 
-def visible(text: str) -> str:
-    """`text` on one line, with control characters, marks of direction and the like spelt out."""
-    if text.isprintable() and text.isascii():
-        return text
-    return "".join(map(_spelt, text))
-
-
 def block(text: str) -> str:
     """Like `visible`, but lines stay lines and tabs become spaces."""
     return "\n".join(visible(line.expandtabs(4)) for line in text.split("\n"))
-
-
-def _spelt(character: str) -> str:
-    if character in _NAMED:
-        return _NAMED[character]
-    if character in _DIRECTIONS or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
-        return character.encode("unicode_escape").decode("ascii")
-    return character
 
 
 def first_line(text: str) -> str:

@@ -24,8 +24,18 @@ def _write(table: Any) -> str:
     return base64.b64encode(sink.getvalue()).decode("ascii")
 
 
-def _stream(text: str) -> Any:
-    return pa.ipc.open_stream(base64.b64decode(text))
+def _read_table(text: str) -> Any:
+    return _checked(pa.ipc.open_stream(base64.b64decode(text)).read_all())
+
+
+def _read_batch(text: str) -> Any:
+    return _checked(pa.ipc.open_stream(base64.b64decode(text)).read_next_batch())
+
+
+def _checked(table: Any) -> Any:
+    # A stream that was tampered with may point outside of itself.
+    table.validate(full=True)
+    return table
 
 
 def _write_schema(schema: Any) -> str:
@@ -46,19 +56,16 @@ def _array_types(kind: Any) -> Iterator[type]:
 _ARRAY = Codec(
     "pyarrow.Array",
     lambda array: _write(pa.record_batch([array], names=[_ALONE])),
-    lambda text: _stream(text).read_next_batch().column(0),
+    lambda text: _read_batch(text).column(0),
 )
 _CHUNKED = Codec(
     "pyarrow.ChunkedArray",
     lambda array: _write(pa.table({_ALONE: array})),
-    lambda text: _stream(text).read_all().column(0),
+    lambda text: _read_table(text).column(0),
 )
 
-add_codec(pa.Table, Codec("pyarrow.Table", _write, lambda text: _stream(text).read_all()))
-add_codec(
-    pa.RecordBatch,
-    Codec("pyarrow.RecordBatch", _write, lambda text: _stream(text).read_next_batch()),
-)
+add_codec(pa.Table, Codec("pyarrow.Table", _write, _read_table))
+add_codec(pa.RecordBatch, Codec("pyarrow.RecordBatch", _write, _read_batch))
 add_codec(pa.Schema, Codec("pyarrow.Schema", _write_schema, _read_schema))
 add_codec(pa.ChunkedArray, _CHUNKED)
 for _kind in _array_types(pa.Array):

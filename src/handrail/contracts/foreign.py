@@ -2,6 +2,7 @@
 
 `decode` of `handrail.contracts.values` trusts its text: a pickle runs code, and a tag may name
 any class. Here pickles are refused, and a class that a tag names must be of the tag's kind.
+Codecs are trusted: one that is registered must not run what it reads.
 Naming a class still imports its module, so the module search path must be one's own.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from handrail.contracts.codecs import is_codec
 from handrail.contracts.values import InMemoryOnly, decode, encode, main_name
 from handrail.errors import NotSerializableError, StoreCorruptError
 from handrail.plug import import_attribute
@@ -102,7 +104,7 @@ def _check(tag: Mapping[str, Any], path: str) -> None:
     where = f" (in {path})" if path else ""
     if kind == "pickle":
         raise _Refused(f"it holds a pickle{where}, which is never loaded from here")
-    if kind in _PLAIN or kind == "memory":
+    if kind in _PLAIN or kind == "memory" or is_codec(kind):
         return
     if kind not in _CLASSES:
         raise _Refused(f"it holds an unknown kind of value, {kind!r}{where}")

@@ -94,6 +94,14 @@ def _hints(fn: Callable[..., Any], local_names: Mapping[str, Any]) -> dict[str, 
     return typing.get_type_hints(target, localns=dict(local_names))
 
 
+def annotation_of(fn: Callable[..., Any], parameter: str) -> Any:
+    """The annotation of a parameter, resolved; none if it has none or it cannot be."""
+    try:
+        return _hints(fn, {}).get(parameter)
+    except Exception:  # whatever evaluating an annotation may raise
+        return None
+
+
 def _is_model(annotation: Any) -> bool:
     return (
         isinstance(annotation, type)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from handrail.errors import WorkflowDefinitionError
 from handrail.flow.graph import TaskGraph
-from handrail.flow.picture import Picture
+
+if TYPE_CHECKING:
+    from handrail.flow.picture import Picture
+
+# What draws is imported late: most runs draw nothing.
 
 
 def _text(picture: Picture, title: str) -> str:
@@ -71,6 +76,8 @@ def draw(
     without: Collection[str] = (),
 ) -> str | bytes:
     """Draws a graph, as `workflow.draw` says; `without` the nodes of those names."""
+    from handrail.flow.picture import Picture
+
     return draw_picture(Picture.of(graph, states, without), format, path, title=title)
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from handrail.flow.layers import Layers, Link, Thing
+from handrail.flow.layers import Layers
 from handrail.flow.letters import width_of
 from handrail.flow.picture import Picture, PictureNode
-
-Point = tuple[float, float]
+from handrail.flow.routes import Piece, Point, route
+from handrail.flow.things import Link, Thing
 
 #: Sizes of letters: names, second lines, titles of boxes.
 NAME_SIZE, NOTE_SIZE, TITLE_SIZE = 13.0, 10.5, 11.5
@@ -39,10 +39,10 @@ class Rectangle:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A line from `start`; each piece is one point (straight) or three (a cubic Bézier's)."""
+    """A line from `start` on."""
 
     start: Point
-    pieces: tuple[tuple[Point, ...], ...]
+    pieces: tuple[Piece, ...]
     is_loop: bool
     #: Does it end at a node, so that it ends in an arrow?
     has_arrow: bool
@@ -312,7 +312,7 @@ class _Composer:
         assert room.layers is not None
         found = []
         for key, link in room.links.items():
-            start, *pieces = _route(room.layers, link)
+            start, *pieces = route(room.layers, link)
             # Ports are in the border, which may lie apart from the content.
             if isinstance(key[0], _Port) and key[0].box == box:
                 start = ((-room.inset[0], start[0][1]),)
@@ -323,7 +323,7 @@ class _Composer:
             found.append(Curve(first, placed, key[2], key in room.with_arrow))
         return found
 
-    def _placed(self, piece: tuple[Point, ...], origin: Point) -> tuple[Point, ...]:
+    def _placed(self, piece: Piece, origin: Point) -> Piece:
         x, y = origin
         if self._is_down:
             return tuple([(across + y, along + x) for along, across in piece])
@@ -339,57 +339,3 @@ class _Inside:
 
 def _inside(name: str) -> _Inside:
     return _Inside(name)
-
-
-def _route(layers: Layers, link: Link) -> list[tuple[Point, ...]]:
-    """The start of a link, and its pieces: straight in layers, curved between them."""
-    things, spans = layers.things, layers.spans
-    before, after = things[link.before], things[link.after]
-    across = before.at_across + link.leaves
-    place = before.at_along + before.along / 2
-    pieces: list[tuple[Point, ...]] = [((place, across),)]
-    ends = [(before.layer, across)]
-    ends += [(things[index].layer, things[index].at_across) for index in link.passing]
-    ends.append((after.layer, after.at_across + link.enters))
-    for number, (layer, across) in enumerate(ends):
-        start, end = spans[layer]
-        is_on_way_back = link.is_back and 0 < number < len(ends) - 1
-        if is_on_way_back:
-            start, end = end, start
-        if number:
-            pieces.append(_bend(pieces[-1][-1], (start, across), number, len(ends), link.is_back))
-        if number == len(ends) - 1:
-            end = after.at_along - after.along / 2
-        pieces.append(((end, across),))
-    return _without_stops(pieces)
-
-
-def _bend(
-    start: Point, end: Point, number: int, count: int, is_back: bool
-) -> tuple[Point, Point, Point]:
-    """From layer to layer, leaving and arriving in the direction of the layers."""
-    if is_back and number in (1, count - 1):
-        # Turns round, within the gap between the layers.
-        reach = min(max(abs(end[1] - start[1]) * 0.6, 14.0), 40.0)
-        out = reach if number == 1 else -reach
-        into = -reach if number == count - 1 else reach
-        return (start[0] + out, start[1]), (end[0] + into, end[1]), end
-    middle = (start[0] + end[0]) / 2
-    return (middle, start[1]), (middle, end[1]), end
-
-
-def _without_stops(pieces: list[tuple[Point, ...]]) -> list[tuple[Point, ...]]:
-    """Straight pieces joined, pieces of no length left out."""
-    found = pieces[:1]
-    for piece in pieces[1:]:
-        start, end = found[-1][-1], piece[-1]
-        is_level = abs(end[1] - start[1]) < 0.05
-        if len(piece) == 3 and is_level and abs(piece[0][1] - start[1]) < 0.05:
-            piece = (end,)
-        if len(piece) == 1:
-            if is_level and abs(end[0] - start[0]) < 0.05:
-                continue
-            if len(found) > 1 and len(found[-1]) == 1:
-                found.pop()
-        found.append(piece)
-    return found

@@ -5,12 +5,14 @@ The plan is checked as a whole before anything runs, and holds no state of a run
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from handrail.contracts.expr import Composable, ParallelGroup, Sequence
+from handrail.contracts.resource import Resource
+from handrail.contracts.signature import annotation_of
 from handrail.contracts.task import MappedTask, Task
 from handrail.errors import (
     CycleError,
@@ -29,7 +31,7 @@ class Binding(NamedTuple):
     #: Parameter of the function, or field of its params model; empty: the whole model.
     parameter: str
     #: "bound" (`value`), "result" (of node `node`), "field" (`parameter` of the result of one
-    #: of `nodes`), or "channel" (key `parameter`).
+    #: of `nodes`), "resource" (`value`), or "channel" (key `parameter`).
     source: str
     value: Any = None
     node: int = -1
@@ -132,6 +134,7 @@ class Plan:
         inputs: Collection[str] = (),
         templates: Collection[str] = (),
         has_workspace: bool = False,
+        resources: Mapping[str, Resource] | None = None,
         name: str = "workflow",
     ) -> None:
         self.nodes: list[Node] = []
@@ -139,6 +142,7 @@ class Plan:
         self._rewound: dict[int, dict[int, int]] = {}
         self._inputs = inputs
         self._has_workspace = has_workspace
+        self._resources = resources or {}
         included = _reachable(graph, start) if start is not None else set(graph) - set(templates)
         if not included:
             raise WorkflowDefinitionError(
@@ -301,6 +305,10 @@ class Plan:
                 if required:
                     missing.append(parameter)
                 continue
+            resource = self._resource_of(task, parameter)
+            if resource is not None:
+                bindings.append(Binding(parameter, "resource", resource))
+                continue
             upstream = self.by_name.get(parameter)
             if upstream is not None and upstream.index in ancestors:
                 bindings.append(
@@ -315,6 +323,15 @@ class Plan:
         if missing:
             raise MissingParameterError(node.name, missing)
         return tuple(bindings)
+
+    def _resource_of(self, task: Task, parameter: str) -> Resource | None:
+        if not self._resources or parameter in self._resources:
+            return self._resources.get(parameter)
+        wanted = annotation_of(task.fn, parameter)
+        for resource in self._resources.values():
+            if resource.type is not None and resource.type is wanted:
+                return resource
+        return None
 
     def _items(self, task: MappedTask) -> Binding:
         if isinstance(task.items, list):

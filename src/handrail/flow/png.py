@@ -17,11 +17,11 @@ from handrail.flow.layout import (
     TITLE_SIZE,
     Curve,
     Layout,
-    Point,
     Rectangle,
 )
 from handrail.flow.looks import LIGHT, LOOKS, Look
 from handrail.flow.picture import PictureNode
+from handrail.flow.routes import Point
 
 #: Pixels of the image for one of the layout; less where the image would get too large.
 _SCALE = 2.0

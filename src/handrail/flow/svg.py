@@ -14,12 +14,12 @@ from handrail.flow.layout import (
     TITLE_SIZE,
     Curve,
     Layout,
-    Point,
     Rectangle,
 )
 from handrail.flow.letters import visible
 from handrail.flow.looks import DARK, LIGHT, LOOKS, Look, Theme
 from handrail.flow.picture import PictureNode
+from handrail.flow.routes import Point
 
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif"
 _MARK_RADIUS = 8.0

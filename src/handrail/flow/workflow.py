@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from handrail import plug
 from handrail.contracts.expr import Composable, ParallelGroup, Sequence, composing
+from handrail.contracts.resource import Resource
 from handrail.contracts.task import MappedTask, Task
 from handrail.contracts.workspace import BranchName
 from handrail.errors import WorkflowDefinitionError
@@ -71,6 +72,8 @@ class workflow:
         self.watchers = _watchers(name, watchers)
         #: Module that declares it, to find it again in a later process.
         self.module = _caller_module()
+        #: What its tasks may ask for besides data, by name.
+        self.resources: dict[str, Resource] = {}
         self._composing: list[ContextToken[Any]] = []
         for part in parts:
             self.add(part)
@@ -132,6 +135,20 @@ class workflow:
     def group_name(self) -> str:
         """A free name for a group."""
         return self.graph.group_name()
+
+    def register_resource(
+        self, name: str, factory: Callable[[], Any], *, type: type | None = None
+    ) -> None:
+        """Offers tasks something that is not data: a database, a client, a model.
+
+        A parameter of that name, or with the annotation `type`, gets it. It is opened when it
+        is first needed, once in each process that runs bodies, and closed at the end.
+
+        Args:
+            factory: opens it; returns it, or a context manager around it. If it has a
+                `close()`, that is called at the end.
+        """
+        self.resources[name] = Resource(name, factory, type)
 
     # Asking
 

@@ -7,9 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from handrail.contracts.resource import ResourceHandle
 from handrail.errors import TaskInputError
 from handrail.flow.plan import Binding, Node, Plan
 from handrail.run.context import ExecutionContext
+
+_MISSING: Any = object()
 
 
 class Arguments:
@@ -32,12 +35,14 @@ class Arguments:
             upstream = self._plan.nodes[binding.node].name if binding.node >= 0 else None
             if source == "bound":
                 arguments[parameter] = binding.value
+            elif source == "resource":
+                arguments[parameter] = ResourceHandle(self._context.run_id, binding.value)
             elif upstream is not None and upstream in results:
                 arguments[parameter] = results[upstream]
             elif source == "field" and (found := self._fields(node, binding)):
                 arguments[parameter] = found[0]
-            elif key in channel:
-                arguments[parameter] = channel.get(key)
+            elif (value := channel.get(key, _MISSING)) is not _MISSING:
+                arguments[parameter] = value
             elif binding.required:
                 raise TaskInputError(
                     f"Task '{node.name}' needs '{key}', and neither an upstream result nor "

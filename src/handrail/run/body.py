@@ -17,6 +17,7 @@ from handrail.errors import (
     TaskInputError,
 )
 from handrail.run.guards import check_guardrails
+from handrail.run.resources import resources
 
 
 def run_body(
@@ -62,6 +63,8 @@ async def run_async_body(
 def _call(definition: TaskDefinition, arguments: Mapping[str, Any], context: Any) -> Any:
     if definition.contract.shape == "params":
         return definition.fn(_params(definition, arguments))
+    if arguments:
+        arguments = resources.opened(arguments)
     if definition.inject_context:
         return definition.fn(context, **arguments)
     return definition.fn(**arguments)

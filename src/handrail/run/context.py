@@ -57,15 +57,31 @@ class ExecutionContext:
         self.answers: dict[str, Any] = {}
 
     @classmethod
-    def create(cls, graph: TaskGraph, start: str | None = None, **inputs: Any) -> ExecutionContext:
+    def create(
+        cls,
+        graph: TaskGraph,
+        start: str | None = None,
+        *,
+        max_steps: int | None = None,
+        **inputs: Any,
+    ) -> ExecutionContext:
         """A context for a run of `graph`.
+
+        Args:
+            max_steps: most attempts that the run may take; unlimited by default.
+            inputs: first contents of the channel.
 
         Raises:
             UnknownTaskError: `start` is no node of a graph that has nodes.
         """
         if start is not None and len(graph) and start not in graph:
             raise UnknownTaskError(start, tuple(graph))
-        return cls(graph, start, inputs=inputs)
+        context = cls(graph, start, inputs=inputs)
+        context.max_steps = max_steps
+        return context
+
+    #: Most attempts that the run may take; none: unlimited.
+    max_steps: int | None = None
 
     @property
     def session_id(self) -> str:

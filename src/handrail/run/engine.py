@@ -132,7 +132,7 @@ class WorkflowEngine:
             workflow=workflow,
             key=context.run_id,
             max_workers=max_workers or self.max_workers,
-            max_steps=max_steps,
+            max_steps=max_steps or context.max_steps,
         )
         recorder = Recorder(context.run_id, 1, None, watch)
         loop = RunLoop(plan, context, setting, handler=self.handler, recorder=recorder)

@@ -43,6 +43,7 @@ from handrail.run.envelope import (
 )
 from handrail.run.frames import read_frame, write_frame
 from handrail.run.output import RECORD_FORMAT
+from handrail.run.resources import resources
 
 #: Definitions that a far side remembers; it asks again for one that it has forgotten.
 MEMORY_COUNT = 128
@@ -61,6 +62,8 @@ class FarSide:
         self._log = log
         self._setup = Setup((), None, logging.WARNING)
         self._known: dict[bytes, TaskDefinition] = {}
+        #: The run of the last attempt, for which resources are open.
+        self._run_id = ""
 
     def serve(self) -> None:
         """Serves until the near side closes the pipe."""
@@ -70,6 +73,9 @@ class FarSide:
                 self._setup = pickle.loads(parts[0])
             envelope = Envelope.unpack(parts[1:])
             calls = Calls(self._commands, self._replies, envelope.attempt.task_id)
+            if envelope.attempt.run_id != self._run_id:
+                resources.close()
+                self._run_id = envelope.attempt.run_id
             calls.end(self._reply(envelope, calls))
 
     def _reply(self, envelope: Envelope, calls: Calls) -> Reply:
@@ -188,7 +194,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
-    FarSide(commands, replies, LogPipe(log)).serve()
+    try:
+        FarSide(commands, replies, LogPipe(log)).serve()
+    finally:
+        resources.close()
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ from handrail.run.launch import Launcher, Step
 from handrail.run.maps import Maps
 from handrail.run.output import AttemptOutput
 from handrail.run.record import Recorder
+from handrail.run.resources import resources
 from handrail.run.retry import decide_retry
 from handrail.run.transaction import Transaction
 from handrail.run.waits import Wait, WaitingForAnswer
@@ -132,6 +133,7 @@ class RunLoop:
         finally:
             self._recorder.flush()
             self._launcher.close()
+            resources.close(self.setting.run_id)
 
     def _submit(self, node: Node) -> None:
         if node.definition is None:

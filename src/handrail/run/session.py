@@ -421,6 +421,11 @@ def run_branch(run_id: str, target: BranchName) -> BranchName:
     return BranchName(target.repository, f"~{run_id}")
 
 
+def run_of_branch(branch: BranchName) -> str | None:
+    """The run whose hidden branch this is; none for other branches."""
+    return branch.branch[1:] if branch.branch.startswith("~") else None
+
+
 def _user() -> str:
     try:
         return getpass.getuser()

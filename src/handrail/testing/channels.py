@@ -186,7 +186,7 @@ class ChannelContract(ABC):
     def test_only_a_list_grows(self, channel: Channel, value: Any) -> None:
         channel.set("a", value)
         for call in (channel.append, channel.prepend):
-            with pytest.raises(TypeError, match="key 'a' holds .*, not a list"):
+            with pytest.raises(TypeError, match=r"key 'a' holds .*, not a list"):
                 call("a", 1)
         assert channel.get("a") == value
 
@@ -221,7 +221,7 @@ class ChannelContract(ABC):
     @pytest.mark.parametrize("value", ["1", True, None, [1], [], (1,)])
     def test_only_a_number_is_added_to(self, channel: Channel, value: Any) -> None:
         channel.set("a", value)
-        with pytest.raises(TypeError, match="key 'a' holds .*, not a number"):
+        with pytest.raises(TypeError, match=r"key 'a' holds .*, not a number"):
             channel.atomic_add("a")
         assert channel.get("a") == value
 
@@ -332,7 +332,7 @@ class ChannelContract(ABC):
         other = self.another(channel)
         with channel.lock("a"), ThreadPoolExecutor(1) as threads:
             started = time.monotonic()
-            with pytest.raises(LockTimeout, match="'a' was not free within 0.1 s") as caught:
+            with pytest.raises(LockTimeout, match=r"'a' was not free within 0\.1 s") as caught:
                 threads.submit(_enter, other, "a", 0.1).result(_PATIENCE_SECONDS)
             assert time.monotonic() - started >= 0.09
             assert isinstance(caught.value, TimeoutError)

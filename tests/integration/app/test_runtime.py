@@ -26,6 +26,8 @@ from handrail import (
     workflow,
 )
 from handrail.contracts import event as kinds
+from handrail.contracts.values import InMemoryOnly
+from handrail.contracts.workspace import BranchName
 from handrail.tracking.wire import State
 
 
@@ -395,3 +397,23 @@ def test_an_interrupt_cancels_the_run_and_a_resume_finishes_it(runtime: Runtime)
     record = runtime.journal.runs()[0]
     assert record.state == "cancelled"
     assert runtime.resume(record.run_id, flow) == 3
+
+
+def test_the_hidden_branch_of_a_run_that_succeeded_is_swept(runtime: Runtime) -> None:
+    runtime.execute(writing(), inputs={"name": "a.txt"})
+    record = runtime.journal.runs()[0]
+    left = BranchName("files", f"~{record.run_id}")
+    assert runtime.journal.move_head(left, None, runtime.repository("files").head())
+    runtime.execute(writing(), inputs={"name": "a.txt"})
+    assert runtime.journal.head(left) is None
+
+
+def test_a_result_that_only_memory_had_is_not_recalled_as_nothing(runtime: Runtime) -> None:
+    @task
+    def lock() -> object:
+        return threading.Lock()
+
+    flow = workflow("locks", lock)
+    runtime.execute(flow, key="k")
+    with pytest.raises(InMemoryOnly, match="result of 'lock' was kept in the memory"):
+        runtime.execute(flow, key="k")

@@ -13,19 +13,29 @@ from pathlib import Path
 
 import pytest
 
+from handrail.app import journal_at
 from handrail.contracts.event import Event
 from handrail.contracts.workspace import BranchName
 from handrail.keep.base import Commit, Lease, RunRecord
 from handrail.keep.collect import collect_garbage, commits_in_use
 from handrail.keep.home import Home
 from handrail.keep.objects import FileObjects
-from handrail.keep.sqlite import SqliteJournal
+from handrail.keep.sql import SqlJournal
 from handrail.keep.sweep import AttemptFolders
 from handrail.keep.trees import Trees
 
 BRANCH = BranchName("songs")
 _WRITER = Path(__file__).with_name("writer.py")
-_KILLS = 30
+#: Starting a process that talks to a server takes longer.
+_KILLS = {"sqlite": 30, "postgresql": 8}
+
+
+@pytest.fixture(params=list(_KILLS))
+def database(request: pytest.FixtureRequest, home: Home) -> str:
+    """The URL of the journal's database."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres_url"))
+    return f"sqlite:///{home.database}"
 
 
 @pytest.fixture
@@ -34,13 +44,13 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def journal(home: Home) -> Iterator[SqliteJournal]:
-    journal = SqliteJournal(home.database)
+def journal(database: str) -> Iterator[SqlJournal]:
+    journal = journal_at(database)
     yield journal
     journal.close()
 
 
-def _prepare(home: Home, journal: SqliteJournal) -> Trees:
+def _prepare(home: Home, journal: SqlJournal) -> Trees:
     trees = Trees(FileObjects(home.objects))
     first = trees.put_commit(Commit(trees.empty_tree, (), "first", 1))
     trees.objects.flush()
@@ -50,9 +60,9 @@ def _prepare(home: Home, journal: SqliteJournal) -> Trees:
     return trees
 
 
-def _start(mode: str, home: Home, number: int) -> subprocess.Popen[str]:
+def _start(mode: str, home: Home, database: str, number: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(_WRITER), mode, str(home.path), str(number)],
+        [sys.executable, str(_WRITER), mode, str(home.path), database, str(number)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -74,9 +84,9 @@ def _end(writer: subprocess.Popen[str]) -> list[str]:
     return lines
 
 
-def _compete(mode: str, home: Home, count: int) -> list[list[list[str]]]:
+def _compete(mode: str, home: Home, database: str, count: int) -> list[list[list[str]]]:
     """Starts processes together; returns the words of the lines of each."""
-    writers = [_start(mode, home, number) for number in range(count)]
+    writers = [_start(mode, home, database, number) for number in range(count)]
     for writer in writers:
         assert _read_line(writer) == "ready\n"
     for writer in writers:
@@ -91,14 +101,15 @@ def _compete(mode: str, home: Home, count: int) -> list[list[list[str]]]:
 
 
 def test_a_kill_at_any_instant_loses_nothing_acknowledged(
-    home: Home, journal: SqliteJournal
+    home: Home, database: str, journal: SqlJournal
 ) -> None:
     trees = _prepare(home, journal)
     chance = random.Random(20240607)
     accepted: dict[str, str] = {}
     appended: list[str] = []
-    for number in range(_KILLS):
-        writer = _start("publish", home, number)
+    kills = _KILLS[database.partition(":")[0]]
+    for number in range(kills):
+        writer = _start("publish", home, database, number)
         assert _read_line(writer) == "ready\n"
         lines = [_read_line(writer) for _ in range(chance.randint(0, 5))]
         time.sleep(chance.uniform(0, 0.02))  # the instant is the point
@@ -111,12 +122,12 @@ def test_a_kill_at_any_instant_loses_nothing_acknowledged(
                 appended.append(key)
             else:
                 accepted[key] = refs[0]
-        _check(home, trees, accepted, appended)
-    assert len(accepted) > _KILLS
+        _check(database, trees, accepted, appended)
+    assert len(accepted) > kills
 
 
-def _check(home: Home, trees: Trees, accepted: dict[str, str], appended: list[str]) -> None:
-    journal = SqliteJournal(home.database)
+def _check(database: str, trees: Trees, accepted: dict[str, str], appended: list[str]) -> None:
+    journal = journal_at(database)
     rows = journal.accepted("r1")
     ledger = {row.logical_key: row.output_ref for row in rows}
     assert len(ledger) == len(rows)
@@ -142,9 +153,11 @@ def _check(home: Home, trees: Trees, accepted: dict[str, str], appended: list[st
     journal.close()
 
 
-def test_what_the_killed_left_is_swept_and_collected(home: Home, journal: SqliteJournal) -> None:
+def test_what_the_killed_left_is_swept_and_collected(
+    home: Home, database: str, journal: SqlJournal
+) -> None:
     trees = _prepare(home, journal)
-    writer = _start("publish", home, 1)
+    writer = _start("publish", home, database, 1)
     while not _read_line(writer).startswith("accepted 1-3"):
         assert writer.poll() is None
     folders = AttemptFolders(home.attempts)
@@ -168,10 +181,10 @@ def test_what_the_killed_left_is_swept_and_collected(home: Home, journal: Sqlite
 
 
 def test_of_four_processes_one_wins_each_move_of_a_branch(
-    home: Home, journal: SqliteJournal
+    home: Home, database: str, journal: SqlJournal
 ) -> None:
     trees = _prepare(home, journal)
-    said = _compete("compete", home, 4)
+    said = _compete("compete", home, database, 4)
     won = [(before, after) for lines in said for word, before, after in lines if word == "won"]
     lost = [before for lines in said for word, before, _ in lines if word == "lost"]
     assert len({before for before, _ in won}) == len(won)  # one winner for each ref
@@ -185,10 +198,10 @@ def test_of_four_processes_one_wins_each_move_of_a_branch(
 
 
 def test_of_four_processes_one_wins_each_work_and_the_others_adopt(
-    home: Home, journal: SqliteJournal
+    home: Home, database: str, journal: SqlJournal
 ) -> None:
     _prepare(home, journal)
-    said = _compete("same", home, 4)
+    said = _compete("same", home, database, 4)
     rows = journal.accepted("r1")
     winners = {row.logical_key: row.attempt_id for row in rows}
     assert len(winners) == len(rows) == 40

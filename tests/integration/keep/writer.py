@@ -1,8 +1,10 @@
 """A process that publishes until it is killed, and says on its output what was acknowledged.
 
-python writer.py publish HOME NUMBER     one task after another, each on the last one's ref
-python writer.py compete HOME NUMBER     waits for a line, then fights for one branch
-python writer.py same HOME NUMBER        waits for a line, then tries the same work as others
+python writer.py publish HOME URL NUMBER     one task after another, each on the last one's ref
+python writer.py compete HOME URL NUMBER     waits for a line, then fights for one branch
+python writer.py same HOME URL NUMBER        waits for a line, then tries the same work as others
+
+URL names the journal's database.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from handrail.keep.base import Acceptance, Accepted, Adopted, Commit, Conflict
 from handrail.keep.checkout import Checkout
 from handrail.keep.home import Home
 from handrail.keep.objects import FileObjects
-from handrail.keep.sqlite import SqliteJournal
+from handrail.keep.sql import SqlJournal
 from handrail.keep.sweep import AttemptFolders
 from handrail.keep.trees import Trees
 
@@ -29,9 +31,9 @@ COMPETITIONS = 40
 class Writer:
     """One process's handles on a home."""
 
-    def __init__(self, home: Home, number: int) -> None:
+    def __init__(self, home: Home, url: str, number: int) -> None:
         self.number = number
-        self.journal = SqliteJournal(home.database)
+        self.journal = journal_at(url)  # not the app's: starting it would take most of the time
         self.trees = Trees(FileObjects(home.objects))
         self.folders = AttemptFolders(home.attempts)
 
@@ -107,9 +109,20 @@ class Writer:
         )
 
 
+def journal_at(url: str) -> SqlJournal:
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite":
+        from handrail.keep.sqlite import SqliteJournal
+
+        return SqliteJournal(Path(rest[1:]))
+    from handrail.keep.postgres import PostgresJournal
+
+    return PostgresJournal(url)
+
+
 def main() -> None:
-    mode, home, number = sys.argv[1:]
-    writer = Writer(Home.open(Path(home)), int(number))
+    mode, home, url, number = sys.argv[1:]
+    writer = Writer(Home.open(Path(home)), url, int(number))
     writer.say("ready")
     if mode != "publish":
         sys.stdin.readline()

@@ -7,7 +7,7 @@ import json
 import pickle
 import threading
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 from pydantic import BaseModel
@@ -70,7 +70,7 @@ def test_what_only_a_pickle_could_keep_is_refused_and_named(value: Any, named: s
 class Trap:
     """Tells when it is unpickled or made."""
 
-    sprung: list[str] = []
+    sprung: ClassVar[list[str]] = []
 
     def __new__(cls, *args: object) -> Trap:
         cls.sprung.append("made")
@@ -124,7 +124,7 @@ PICKLE = base64.b64encode(pickle.dumps(Trap())).decode()
 )
 def test_what_could_run_code_or_is_no_value_is_refused_untouched(text: str) -> None:
     Trap.sprung.clear()
-    with pytest.raises(StoreCorruptError, match="^Channel key 'a' cannot be read"):
+    with pytest.raises(StoreCorruptError, match=r"^Channel key 'a' cannot be read"):
         decode_data(text, "channel key 'a'")
     assert Trap.sprung == []
 
@@ -133,6 +133,18 @@ def test_a_class_that_is_gone_is_named() -> None:
     text = encode_data(Note(), "value").replace(":Note", ":Gone")
     with pytest.raises(UnknownClassError, match="Gone"):
         decode_data(text, "value")
+
+
+def test_values_of_other_libraries_are_data_where_they_have_a_codec() -> None:
+    numpy = pytest.importorskip("numpy")
+    found = decode_data(encode_data({"a": numpy.arange(3)}, "value"), "value")
+    assert found["a"].tolist() == [0, 1, 2]
+    text = encode_data([numpy.arange(3)], "value").replace("<i8", "|O")
+    with pytest.raises(StoreCorruptError):
+        decode_data(text, "value")
+    inner = json.dumps({"!": "numpy.array", "v": {"!": "pickle", "of": "x", "v": PICKLE}})
+    with pytest.raises(StoreCorruptError, match="pickle"):
+        decode_data(inner, "value")
 
 
 def test_paths_are_data() -> None:

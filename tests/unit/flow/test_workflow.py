@@ -211,6 +211,18 @@ def test_a_task_that_is_composed_itself_is_no_template() -> None:
     assert flow.templates() == set()
 
 
+def test_an_instance_that_was_only_mapped_is_a_template() -> None:
+    with workflow("flow") as flow:
+
+        @task
+        def load(path: str, base: str) -> str:
+            return base + path
+
+        load(task_id="local", base="/data").map(["a", "b"], task_id="files")
+
+    assert flow.templates() == {"load", "local"}
+
+
 def test_instances_made_outside_are_added_where_they_are_composed() -> None:
     load = task(lambda path: path)
     one, two = load(task_id="one", path="a"), load(task_id="two", path="b")

@@ -47,7 +47,8 @@ def again(kept: list[dict[str, Any]], clock: Clock | None = None, **inputs: Any)
 
 
 def contents(channel: Channel) -> dict[str, Any]:
-    return {key: channel.get(key) for key in channel.keys()}
+    keys = channel.keys()
+    return {key: channel.get(key) for key in keys}
 
 
 # Told and taken back
