@@ -35,6 +35,7 @@ BUILT: list[HandrailError] = [
     errors.ResourceError("database", OSError("no server")),
     errors.RunWaiting("01", []),
     errors.LockTimeout("key", 2.5),
+    errors.LockLost("a"),
     errors.RunFailed("Run 01 failed", run_id="01", task_id="load", cause=KeyError("x")),
     errors.RunCancelled("01", "interrupted"),
     errors.RunNotFound("01", ".handrail"),

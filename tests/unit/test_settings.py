@@ -234,9 +234,36 @@ def test_the_address_of_channels_is_taken_and_not_shown(tmp_path: Path, url: str
     assert load(tmp_path).channel_url is None
 
 
+@pytest.mark.parametrize("url", ["postgresql://me:hidden@host/db", "postgres://host"])
+def test_the_address_of_a_database_is_taken_and_not_shown(tmp_path: Path, url: str) -> None:
+    settings = load(tmp_path, HANDRAIL_DATABASE_URL=f" {url} ")
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == url
+    assert "hidden" not in f"{settings!r} {settings.database_url}"
+
+
+def test_a_database_file_is_found_from_where_its_path_is_written(tmp_path: Path) -> None:
+    def path(settings: Settings) -> str:
+        assert settings.database_url is not None
+        return settings.database_url.get_secret_value()
+
+    write(tmp_path / "handrail.toml", "database_url = 'sqlite:///kept/runs.db'\n")
+    folder = tmp_path / "below"
+    assert path(load(folder)) == f"sqlite:///{tmp_path}/kept/runs.db"
+    assert path(load(folder, HANDRAIL_DATABASE_URL="sqlite:///a.db")) == f"sqlite:///{folder}/a.db"
+    assert path(load(folder, HANDRAIL_DATABASE_URL="sqlite:////a.db")) == "sqlite:////a.db"
+
+
+@pytest.mark.parametrize("url", ["mysql://me:hidden@host", "sqlite://a", "sqlite:///", "hidden"])
+def test_another_address_of_a_database_is_refused_and_not_shown(tmp_path: Path, url: str) -> None:
+    with pytest.raises(RuntimeConfigError, match=r"'database_url' .*expected postgres") as caught:
+        load(tmp_path, HANDRAIL_DATABASE_URL=url)
+    assert "hidden" not in str(caught.value)
+
+
 @pytest.mark.parametrize("url", ["host:6379", "postgresql://me:hidden@host", "redis://"])
 def test_another_address_of_channels_is_refused_and_not_shown(tmp_path: Path, url: str) -> None:
-    with pytest.raises(RuntimeConfigError, match="'channel_url' .*expected redis://") as caught:
+    with pytest.raises(RuntimeConfigError, match=r"'channel_url' .*expected redis://") as caught:
         load(tmp_path, HANDRAIL_CHANNEL_URL=url)
     assert "hidden" not in str(caught.value)
 
@@ -244,3 +271,29 @@ def test_another_address_of_channels_is_refused_and_not_shown(tmp_path: Path, ur
 def test_how_long_channels_are_kept_is_seconds(tmp_path: Path) -> None:
     assert load(tmp_path).channel_keep_seconds == 7 * 24 * 3600
     assert load(tmp_path, HANDRAIL_CHANNEL_KEEP_SECONDS="60").channel_keep_seconds == 60.0
+
+
+@pytest.mark.parametrize("said", ["console, pkg.mod:Mine,,console ", ["console", "pkg.mod:Mine"]])
+def test_watchers_are_a_list_or_text_with_commas(tmp_path: Path, said: Any) -> None:
+    assert load(tmp_path, {"watchers": said}).watchers == ("console", "pkg.mod:Mine")
+
+
+@pytest.mark.parametrize("said", [3, {"console": 1}, ["console", 1]])
+def test_watchers_that_are_no_names_are_refused(tmp_path: Path, said: Any) -> None:
+    with pytest.raises(RuntimeConfigError, match="expected a list of names"):
+        load(tmp_path, {"watchers": said})
+
+
+def test_a_secret_setting_is_never_shown(tmp_path: Path) -> None:
+    settings = load(tmp_path, HANDRAIL_WEBHOOK_URL="https://host/T0K3N ")
+    assert settings.webhook_url is not None
+    assert settings.webhook_url.get_secret_value() == "https://host/T0K3N"
+    assert "T0K3N" not in repr(settings)
+    with pytest.raises(RuntimeConfigError, match="'webhook_secret' from flag cannot be used") as e:
+        load(tmp_path, {"webhook_secret": 4711})
+    assert "4711" not in str(e.value)
+
+
+def test_an_unknown_form_of_webhook_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeConfigError, match="'xml'; expected json or slack"):
+        load(tmp_path, HANDRAIL_WEBHOOK_FORMAT="xml")

@@ -70,7 +70,7 @@ class _Scale:
 
     def __init__(self, spans: list[tuple[int, int]], run: RunHistory) -> None:
         self._pieces = Axis(spans, 1000).pieces
-        self.resumes = [epoch for epoch in run.epochs[1:]]
+        self.resumes = run.epochs[1:]
         cuts = max(len(self._pieces) - 1, 0)
         self._cut = min(_CUT, _MOST_CUT / cuts) if cuts else 0.0
         self._total = sum(end - start for start, end in self._pieces) or 1
@@ -86,9 +86,10 @@ class _Scale:
         place = 0.0
         for (start, end), origin in zip(self._pieces, self._origins, strict=True):
             if at < start:
-                # In a gap: at its end, which is where things go on.
-                return max(origin - self._cut / 2, place)
+                return max(origin - self._cut / 2, 0.0)  # amid the gap before
             place = origin + (min(at, end) - start) * self._factor
+            if at <= end:
+                break
         return place
 
     def ground(self) -> Iterator[str]:

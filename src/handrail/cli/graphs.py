@@ -129,11 +129,20 @@ def mapped_by(name: str, tasks: dict[str, TaskHistory]) -> str | None:
     return base if is_item and base in tasks else None
 
 
+def rounds_of(task: TaskHistory) -> int:
+    """How often a task began in its last epoch: more than once in a loop."""
+    epoch = task.attempts[-1].epoch if task.attempts else 0
+    return sum(attempt.epoch == epoch and attempt.try_number == 1 for attempt in task.attempts)
+
+
 def _note(task: TaskHistory, item_count: int) -> str:
     parts = [task.handler] if task.handler not in (None, "direct") else []
     if item_count:
         parts.append(counted(item_count, "item"))
-    if task.tries > 1:
+    rounds = rounds_of(task)
+    if rounds > 1:
+        parts.append(counted(rounds, "round"))
+    elif task.tries > 1:
         parts.append(counted(task.tries, "try", "tries"))
     if task.duration_seconds is not None:
         parts.append(duration(task.duration_seconds))

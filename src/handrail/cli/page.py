@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from handrail.cli.gantt import gantt
 from handrail.cli.graphs import mapped_by, picture_of
+from handrail.cli.questions import how_to_answer, sentence
 from handrail.cli.text import block, clock, counted, duration, first_line, moment, took, visible
 from handrail.cli.values import pretty, short, type_of
 from handrail.flow.looks import LOOKS, Look
@@ -20,6 +21,7 @@ from handrail.flow.looks import LOOKS, Look
 if TYPE_CHECKING:
     from handrail.run.history import AttemptHistory, RunHistory, TaskHistory
     from handrail.run.output import LogEntry
+    from handrail.run.waits import Wait
 
 #: Most that is shown of each kind.
 _MOST_NODES, _MOST_EDGES, _MOST_ROWS, _MOST_ERRORS = 1500, 6000, 1000, 50
@@ -28,22 +30,31 @@ _ENDED_BADLY = ("failed", "crashed", "cancelled")
 _LOG_CLASSES = {"stderr": "stderr", "log": "log-record"}
 
 
-def page(run: RunHistory, log: Sequence[LogEntry], now: int, *, log_is_cut: bool = False) -> str:
+def page(
+    run: RunHistory,
+    log: Sequence[LogEntry],
+    now: int,
+    *,
+    waits: Sequence[Wait] = (),
+    log_is_cut: bool = False,
+) -> str:
     """The page of a run, as an HTML document.
 
     Args:
         log: what its tasks printed and logged, the last of it.
         now: milliseconds since 1970, UTC; the end of what still runs.
+        waits: questions that it asks.
         log_is_cut: was there more in the log?
     """
     tasks = {task.name: task for task in run.tasks}
     shown = _shown_tasks(run, tasks)
     links = {task.name: f"task-{number}" for number, task in enumerate(shown, 1)}
     sections = [
+        ("questions", "Questions", "", _questions(run, waits)),
         ("graph", "Graph", "", _graph(run, links)),
         ("time", "Time", "", gantt(run, now, links)),
         ("errors", "Errors", "", _errors(run)),
-        ("tasks", "Tasks", counted(len(tasks), "task"), _table(shown, links, now, len(tasks))),
+        ("tasks", "Tasks", counted(len(tasks), "task"), _table(run, shown, links, now)),
         ("log", "Log", "the end of it" if log_is_cut else "", _log(log)),
     ]
     filled = [section for section in sections if section[3]]
@@ -186,6 +197,18 @@ def _counts(run: RunHistory, tasks: dict[str, TaskHistory]) -> Iterator[str]:
             yield f"<li>{_mark(state)} {counts[state]:,} {state}</li>"
 
 
+# Questions
+
+
+def _questions(run: RunHistory, waits: Sequence[Wait]) -> str:
+    commands = how_to_answer(run.run_id, list(waits)) if waits else []
+    return "\n".join(
+        f'<p class="question waiting">{_text(sentence(wait))}'
+        f"<code>{_text(command.partition(':')[2].strip())}</code></p>"
+        for wait, command in zip(waits, commands, strict=True)
+    )
+
+
 # Graph
 
 
@@ -223,25 +246,32 @@ def _shown_tasks(run: RunHistory, tasks: dict[str, TaskHistory]) -> list[TaskHis
     return found[:_MOST_ROWS]
 
 
-def _table(shown: Sequence[TaskHistory], links: dict[str, str], now: int, total: int) -> str:
-    rows = "\n".join(_row(task, links[task.name], now) for task in shown)
+def _table(run: RunHistory, shown: Sequence[TaskHistory], links: dict[str, str], now: int) -> str:
+    tasks = {task.name: task for task in run.tasks}
+    items = Counter(mapped_by(name, tasks) for name in tasks)
+    rows = "\n".join(_row(task, items[task.name], links[task.name], now) for task in shown)
     heads = ("Task", "State", "Handler", "Tries", "Took", "Result")
     head = "".join(
         f'<th scope="col"{_class(name in ("Tries", "Took"))}>{name}</th>' for name in heads
     )
-    more = ""
-    if total > len(shown):
-        more = (
-            f'<p class="faint">and {counted(total - len(shown), "more task")}, not shown here</p>'
-        )
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n{more}"
+    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+    left_out = len(run.tasks) - len(shown) - _well_ended_items(run, tasks)
+    if left_out <= 0:
+        return table
+    return f'{table}\n<p class="faint">and {counted(left_out, "more task")}, not shown here</p>'
+
+
+def _well_ended_items(run: RunHistory, tasks: dict[str, TaskHistory]) -> int:
+    return sum(
+        task.state == "succeeded" and bool(mapped_by(task.name, tasks)) for task in run.tasks
+    )
 
 
 def _class(is_number: bool) -> str:
     return ' class="number"' if is_number else ""
 
 
-def _row(task: TaskHistory, link: str, now: int) -> str:
+def _row(task: TaskHistory, item_count: int, link: str, now: int) -> str:
     length = task.duration_seconds
     if task.state == "running":
         spent = took(task.started_at, now)
@@ -249,13 +279,17 @@ def _row(task: TaskHistory, link: str, now: int) -> str:
         spent = "" if length is None else duration(length)
     started = f' title="started {moment(task.started_at)}"' if task.started_at else ""
     return (
-        f'<tr id="{link}"><td class="name" data-label="">{_text(task.name)}</td>'
+        f'<tr id="{link}"><td class="name">{_text(task.name)}</td>'
         f"<td>{_state(task.state)}</td>"
         f'<td data-label="handler">{_text(task.handler or "")}</td>'
         f'<td class="number" data-label="tries">{task.tries or ""}</td>'
         f'<td class="number" data-label="took"{started}>{spent}</td>'
-        f'<td class="result">{_result(task)}</td></tr>'
+        f'<td class="result">{_result(task) or _items(item_count)}</td></tr>'
     )
+
+
+def _items(count: int) -> str:
+    return f'<span class="faint">{counted(count, "item")}</span>' if count else ""
 
 
 def _result(task: TaskHistory) -> str:
@@ -335,11 +369,14 @@ def _error_line(error: dict[str, Any]) -> str:
 def _log(log: Sequence[LogEntry]) -> str:
     if not log:
         return ""
-    lines = []
-    for entry in log:
-        text = escape(block(entry.text.removesuffix("\n")[:_LONGEST_TEXT]))
-        lines.append(
-            f'<div class="{_LOG_CLASSES.get(entry.stream, "stdout")}"><time>{clock(entry.at)}</time>'
-            f'<span class="who">{_text(entry.task)}</span><span class="what">{text}</span></div>'
-        )
-    return f'<pre class="log" tabindex="0" aria-label="Log">{"".join(lines)}</pre>'
+    lines = "".join(map(_log_line, log))
+    return f'<pre class="log" tabindex="0" aria-label="Log">{lines}</pre>'
+
+
+def _log_line(entry: LogEntry) -> str:
+    stream = _LOG_CLASSES.get(entry.stream, "stdout")
+    text = escape(block(entry.text.removesuffix("\n")[:_LONGEST_TEXT]))
+    return (
+        f'<div class="{stream}"><time>{clock(entry.at)}</time>'
+        f'<span class="who">{_text(entry.task)}</span><span class="what">{text}</span></div>'
+    )

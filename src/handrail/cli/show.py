@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,10 +13,11 @@ from rich.text import Text
 from handrail.cli.output import Column, Screen
 from handrail.cli.questions import as_data, as_fields, how_to_answer
 from handrail.cli.runs import with_state
-from handrail.cli.shell import shell_of
+from handrail.cli.shell import Shell, shell_of
 from handrail.cli.text import block, counted, duration, first_line, moment, took, visible
 from handrail.cli.timeline import timeline
 from handrail.cli.values import pretty, readable, short, type_of
+from handrail.errors import RuntimeConfigError
 
 if TYPE_CHECKING:
     from handrail.app import Runtime
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 #: More tasks than this are summed up.
 _MOST_TASKS = 100
 _RESULT_LENGTH = 60
+#: Lines of the log on a page, the last ones.
+_MOST_LINES = 500
 _QUIET_STATES = ("succeeded", "queued", "skipped")
 _ENDED_BADLY = ("failed", "crashed", "cancelled")
 
@@ -60,16 +64,23 @@ def show(
     ],
     is_all: Annotated[bool, typer.Option("--all", help="Every task, however many.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page to look at.")
+    ] = None,
 ) -> None:
     """Show what happened in a run, or in one of its tasks.
 
     \b
     handrail show 06dx3k8c
     handrail show 06dx3k8c/clean
+    handrail show 06dx3k8c --html run.html
     """
     shell = shell_of(context)
     run_id, _, task_name = what.partition("/")
     run = history_of(shell.kept(), run_id)
+    if html is not None:
+        _write_page(shell, run, html)
+        return
     if task_name:
         task = _task(run, task_name)
         if as_json:
@@ -90,6 +101,23 @@ def history_of(runtime: Runtime, run_id: str) -> RunHistory:
 
     record = with_state(runtime, runtime.journal.run(run_id))
     return RunHistory.of(record, runtime.journal.events(record.run_id))
+
+
+def _write_page(shell: Shell, run: RunHistory, path: Path) -> None:
+    from handrail.cli.page import page
+    from handrail.run.output import read_log
+
+    entries = read_log(shell.kept().home.runs / run.run_id / "log.jsonl")
+    log = deque(entries, _MOST_LINES + 1)
+    is_cut = len(log) > _MOST_LINES
+    waits = shell.runtime.waits(run.run_id) if run.state in ("waiting", "running") else []
+    shown = list(log)[-_MOST_LINES:]
+    written = page(run, shown, _now(), waits=waits, log_is_cut=is_cut)
+    try:
+        path.write_text(written, encoding="utf-8")
+    except OSError as error:
+        raise RuntimeConfigError(f"Cannot write {path}: {error.strerror or error}") from error
+    shell.screen.note(f"Wrote {path}.")
 
 
 def _task(run: RunHistory, name: str) -> TaskHistory:

@@ -116,7 +116,7 @@ class _Painter:
         opacity, style = (0.62, (0, (3, 2.2))) if look and look.is_faint else (1.0, "solid")
         radius = place.height / 2 if node.kind == "group" else 8
         if node.kind == "map":
-            behind = Rectangle(place.x + 4, place.y - 4, place.width, place.height)
+            behind = Rectangle(place.x + 4, place.y + 4, place.width, place.height)
             self._rectangle(behind, radius, fill, line, opacity, style)
         self._rectangle(place, radius, fill, line, opacity, style)
         middle = place.y + place.height / 2

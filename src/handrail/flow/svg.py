@@ -179,7 +179,7 @@ def _rectangle(place: Rectangle, radius: float) -> str:
 
 
 def _moved(place: Rectangle, by: float) -> Rectangle:
-    return Rectangle(place.x + by, place.y - by, place.width, place.height)
+    return Rectangle(place.x + by, place.y + by, place.width, place.height)
 
 
 def _text(text: str) -> str:

@@ -7,8 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from handrail.errors import StoreError
-
 log = logging.getLogger("handrail.keep.redis")
 
 #: Values that are to live long are given a new end at least so often (seconds).
@@ -33,6 +31,7 @@ class Keeper:
         self._renew_seconds = renew_seconds
         self._refresh_seconds = min(refresh_seconds, _LONGEST_REFRESH)
         self._held: set[tuple[str, str]] = set()
+        self._renewed_at = self._refreshed_at = 0.0
         self._is_begun = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -40,6 +39,8 @@ class Keeper:
     def hold(self, key: str, ticket: str) -> None:
         """Renews this lock from now on."""
         with self._changed:
+            if not self._held:
+                self._renewed_at = time.monotonic()
             self._held.add((key, ticket))
             self._wake()
 
@@ -52,6 +53,7 @@ class Keeper:
         """Refreshes values from now on."""
         with self._changed:
             self._is_begun = True
+            self._refreshed_at = time.monotonic()
             self._wake()
 
     def end(self) -> None:
@@ -68,27 +70,40 @@ class Keeper:
             self._thread.start()
 
     def _work(self) -> None:
-        refreshed_at = time.monotonic()
-        while (held := self._next()) is not None:
+        while (held := self._due()) is not None:
             try:
                 for key, ticket in held:
                     self._renew_one(key, ticket)
-                if self._is_begun and time.monotonic() - refreshed_at >= self._refresh_seconds:
+                if self._is_refresh_due():
                     self._refresh()
-                    refreshed_at = time.monotonic()
-            except StoreError as error:
-                # The tasks' own calls meet the same trouble and raise it.
+            except Exception as error:
+                # The tasks' own calls meet the same trouble and raise it; this thread goes on.
                 log.warning("locks and values in Redis could not be renewed: %s", error)
 
-    def _next(self) -> list[tuple[str, str]] | None:
-        """The locks to renew, when it is time; none: nothing is left to do."""
+    def _due(self) -> list[tuple[str, str]] | None:
+        """Waits until something is due; the locks to renew, or none if nothing is left to do."""
         with self._changed:
-            if self._held or self._is_begun:
-                self._changed.wait(self._renew_seconds if self._held else self._refresh_seconds)
-            if self._held or self._is_begun:
-                return list(self._held)
+            while self._held or self._is_begun:
+                now = time.monotonic()
+                renew_in = self._renewed_at + self._renew_seconds - now
+                if self._held and renew_in <= 0:
+                    self._renewed_at = now
+                    return list(self._held)
+                refresh_in = self._refreshed_at + self._refresh_seconds - now
+                if self._is_begun and refresh_in <= 0:
+                    return []
+                waits = [renew_in] * bool(self._held) + [refresh_in] * self._is_begun
+                self._changed.wait(min(waits))
             self._thread = None
             return None
+
+    def _is_refresh_due(self) -> bool:
+        with self._changed:
+            now = time.monotonic()
+            is_due = self._is_begun and now >= self._refreshed_at + self._refresh_seconds
+            if is_due:
+                self._refreshed_at = now
+            return is_due
 
     def _renew_one(self, key: str, ticket: str) -> None:
         if not self._renew(key, ticket) and (key, ticket) in self._held:

@@ -40,7 +40,7 @@ class Groups:
         """A task gives its place up; returns the one that waited longest for it, if any."""
         if self._plan.nodes[node.within].max_in_flight is None:
             return None
-        self._flying[node.within] -= 1
+        self._flying[node.within] = max(self._flying.get(node.within, 0) - 1, 0)
         queue = self._queues.get(node.within)
         return queue.popleft() if queue else None
 
@@ -79,8 +79,10 @@ class Groups:
         return succeeded(results)
 
     def forget(self, group: Node) -> None:
-        """Drops what is known of a group's failures, for its next round."""
+        """Drops what is known of a group's failures and places, for its next round."""
         self._errors.pop(group.index, None)
+        self._flying.pop(group.index, None)
+        self._queues.pop(group.index, None)
 
 
 def succeeded(results: Mapping[str, MemberResult]) -> dict[str, Any]:

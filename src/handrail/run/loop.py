@@ -13,7 +13,6 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -115,8 +114,8 @@ class RunLoop:
         self._flying: dict[int, Flight] = {}
         self._due: list[tuple[float, int, Step]] = []
         self._timer_count = 0
-        #: Retries that are due later.
-        self._retry_count = 0
+        #: Tasks whose retry is due later.
+        self._retrying: set[str] = set()
 
     # The loop
 
@@ -126,14 +125,19 @@ class RunLoop:
             while True:
                 while self._ready:
                     self._submit(self._ready.popleft())
-                if self._flying or (self._retry_count and self.failure is None):
+                if self._flying or (self._retrying and not self._is_over):
                     self._await()
-                elif self.failure is not None or not self.waits or not self._await_answers():
+                elif self._is_over or not self.waits or not self._await_answers():
                     break
         finally:
             self._recorder.flush()
             self._launcher.close()
             resources.close(self.setting.run_id)
+
+    @property
+    def _is_over(self) -> bool:
+        """Is nothing to be started any more?"""
+        return self.failure is not None or self._ended_by is not None
 
     def _submit(self, node: Node) -> None:
         if node.definition is None:
@@ -154,7 +158,7 @@ class RunLoop:
         if (
             node.is_light
             and self._launcher.is_direct_ours
-            and not (self._ready or self._flying or self._retry_count)
+            and not (self._ready or self._flying or self._retrying)
         ):
             if self._is_recording:
                 self._recorder.flush_if_due()
@@ -208,7 +212,7 @@ class RunLoop:
             self._finish_item(node, value)
             return
         self.context.results[node.name] = value
-        if self.failure is not None or self._ended_by is not None:
+        if self._is_over:
             return
         if requests and not self._obey(node, requests):
             return
@@ -303,6 +307,7 @@ class RunLoop:
             elif isinstance(request, Terminate):
                 self._ended_by = node
                 self._ready.clear()
+                self.waits.clear()
                 return False
         if node.index in self._again:
             del self._again[node.index]
@@ -352,7 +357,7 @@ class RunLoop:
         results = self._maps.took(item, value)
         if results is not None:
             self._finish(node, results)
-        elif self.failure is None and self._ended_by is None:
+        elif not self._is_over:
             following = self._maps.next(node)
             if following is not None:
                 self._ready.append(following)
@@ -384,7 +389,7 @@ class RunLoop:
     def _leave_group(self, node: Node) -> None:
         if node.within >= 0:
             following = self._groups.leave(node)
-            if following is not None and self.failure is None:
+            if following is not None and not self._is_over:
                 self._ready.append(following)
 
     def _fail_in_group(self, node: Node, error: BaseException) -> None:
@@ -402,10 +407,17 @@ class RunLoop:
     def _give_up(self, group: Node) -> None:
         """Stops what runs of a group and forgets what would."""
         self._ready = deque(node for node in self._ready if not self._is_within(node, group))
+        for name in [*self._tries]:
+            if self._is_within(self._node_called(name), group):
+                del self._tries[name]
+                self._retrying.discard(name)
         for flight in [*self._flying.values()]:
             if self._is_within(flight.node, group):
                 del self._flying[flight.sequence]
                 self._launcher.stop(flight, _nothing)
+
+    def _node_called(self, name: str) -> Node:
+        return self.plan.by_name.get(name) or self.plan.by_name[_base_name(name)]
 
     def _is_within(self, node: Node, group: Node) -> bool:
         within = node.within
@@ -432,13 +444,15 @@ class RunLoop:
             flight.attempt_id,
             {"error": describe(error), "delay_seconds": decision.delay_seconds},
         )
-        self._retry_count += 1
+        self._retrying.add(node.name)
         self._at(decision.delay_seconds, partial(self._try_again, node))
 
     def _try_again(self, node: Node) -> None:
-        self._retry_count -= 1
-        if self.failure is None:
-            self._ready.append(node)
+        # Not there if its group was given up meanwhile.
+        if node.name in self._retrying:
+            self._retrying.discard(node.name)
+            if not self._is_over:
+                self._ready.append(node)
 
     def _fail(self, node: Node, error: BaseException, attempt_id: str = "") -> None:
         # A limit ends the run, whatever a group's policy thinks of failures.
@@ -467,7 +481,8 @@ class RunLoop:
     def _wait_for(self, flight: Flight, wait: Wait) -> None:
         node = flight.node
         self._recorder.event(kinds.WAIT_ASKED, node.name, flight.attempt_id, wait.to_data())
-        self._rounds[node.index] -= 1
+        if node.item is None:
+            self._rounds[node.index] -= 1
         until = time.monotonic() + wait.timeout_seconds
         self.waits[wait.wait_id] = (wait, node, until)
 
@@ -477,7 +492,7 @@ class RunLoop:
         for wait_id in [*self.waits]:
             if wait_id in answers:
                 _, node, _ = self.waits.pop(wait_id)
-                if self.failure is None and self._ended_by is None:
+                if not self._is_over:
                     self._ready.append(node)
 
     def _await_answers(self) -> bool:
@@ -554,8 +569,7 @@ class RunLoop:
             base, position = _item_name(name)
             mapped = self.plan.by_name.get(base)
             if mapped is not None and mapped.items is not None:
-                with suppress(InMemoryOnly):
-                    self._maps.remember(mapped, position, decode(data["result"]))
+                self._take_item_back(mapped, position, data)
             else:
                 self._foreseen[name] = data
         elif (requests := from_data(data.get("then", ()))) is not None:
@@ -574,8 +588,20 @@ class RunLoop:
         self._ahead[node.index] = self._ahead.get(node.index, 0) + 1
         self._finish(node, value, requests)
 
+    def _take_item_back(self, node: Node, position: int, data: Mapping[str, Any]) -> None:
+        try:
+            results = self._maps.remember(node, position, decode(data["result"]))
+        except InMemoryOnly:
+            return
+        if results is not None:
+            self._rounds[node.index] += 1
+            self._ahead[node.index] = self._ahead.get(node.index, 0) + 1
+            self._finish(node, results)
+
     def _replay_verdict(self, group: Node, data: Mapping[str, Any]) -> None:
         """A group was accepted: the members that failed stay failed."""
+        if not all(name in self.context.results for name in data["succeeded"]):
+            return  # a result was kept in memory only: the group is judged again
         for name, index in group.members:
             if name in data["failed"]:
                 self._ahead[index] = self._ahead.get(index, 0) + 1

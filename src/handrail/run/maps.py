@@ -32,10 +32,18 @@ class Maps:
         self._context = context
         self._at_work: dict[int, _Expansion] = {}
         self._known: dict[int, dict[int, Any]] = {}
+        self._sizes: dict[int, int] = {}
 
-    def remember(self, node: Node, position: int, value: Any) -> None:
-        """Takes the result of an item from an earlier epoch of the run."""
-        self._known.setdefault(node.index, {})[position] = value
+    def remember(self, node: Node, position: int, value: Any) -> list[Any] | None:
+        """Takes the result of an item from an earlier epoch; returns all with the last one."""
+        known = self._known.setdefault(node.index, {})
+        known[position] = value
+        if node.index not in self._sizes:
+            self._sizes[node.index] = len(self._items(node))
+        if len(known) < self._sizes[node.index]:
+            return None
+        del self._known[node.index], self._sizes[node.index]
+        return [known[position] for position in sorted(known)]
 
     def begin(self, node: Node) -> list[Any] | None:
         """Opens a mapped task; returns its results if nothing is left to run.
@@ -45,6 +53,7 @@ class Maps:
         """
         items = self._items(node)
         known = self._known.pop(node.index, {})
+        self._sizes.pop(node.index, None)
         known = {position: value for position, value in known.items() if position < len(items)}
         expansion = _Expansion(items, known)
         if not expansion.open_count:
@@ -97,7 +106,7 @@ class Maps:
         if binding.source == "bound":
             return list(binding.value)
         source = self._plan.nodes[binding.node].name
-        value = self._context.results[source]
+        value: Any = self._context.results.get(source)
         try:
             return list(value)
         except TypeError as exc:

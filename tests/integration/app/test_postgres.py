@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from typer.testing import CliRunner
 
 from handrail import (
     NotInstalledError,
@@ -24,9 +27,10 @@ from handrail import (
     task,
     workflow,
 )
+from handrail.cli.application import application
 from handrail.contracts import event as kinds
 from handrail.keep.postgres import PostgresJournal
-from tests.services.postgres import PostgresServer, make_database
+from tests.services.postgres import GUARDED, PASSWORD, USER, PostgresServer, make_database
 
 _PROGRAM = Path(__file__).with_name("stepping.py")
 _COUNT = 30
@@ -182,6 +186,28 @@ def test_a_missing_driver_is_told_with_the_command(
     runtime = Runtime(load_settings(flags=flags, environment={}))
     with pytest.raises(NotInstalledError, match=r"pip install 'handrail\[postgres\]'"):
         runtime.journal  # noqa: B018
+
+
+def test_the_command_line_finds_runs_that_other_homes_have_started(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as owner:
+        owner.execute(f"CREATE SCHEMA handrail; GRANT ALL ON SCHEMA handrail TO {GUARDED}")
+    url = postgres_url.replace(f"//{USER}@", f"//{GUARDED}:{PASSWORD}@")
+    flags = {"home": tmp_path / "home", "database_url": url}
+    runtime = Runtime(load_settings(flags=flags, environment={}))
+    assert runtime.execute(counting()) == sum(range(_COUNT))
+    runtime.close()
+
+    monkeypatch.setenv("HANDRAIL_HOME", str(tmp_path / "other"))
+    monkeypatch.setenv("HANDRAIL_DATABASE_URL", url)
+    runs = CliRunner().invoke(application, ["runs", "--json"])
+    assert [run["state"] for run in json.loads(runs.stdout)] == ["succeeded"]
+    doctor = CliRunner().invoke(application, ["doctor"])
+    assert doctor.exit_code == 0
+    assert f"postgresql://{GUARDED}@127.0.0.1" in doctor.stdout
+    assert PASSWORD not in doctor.stdout + doctor.stderr
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_file_elsewhere_may_hold_the_journal(tmp_path: Path) -> None:

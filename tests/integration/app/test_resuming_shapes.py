@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,52 @@ def test_a_new_task_from_a_closure_makes_its_creator_run_again_and_is_adopted(
     assert b.resumed(runtime, workflow("w", first >> b.last())) == "end"
     assert b.ran.count("first") == 1
     assert "extra" not in b.ran
+
+
+def test_a_group_with_a_mapped_member_has_its_results_after_a_resume(runtime: Runtime) -> None:
+    b = Breaking()
+
+    @task
+    def square(x: int) -> int:
+        b.ran.append(str(x))
+        return x * x
+
+    @task
+    def use(g: dict[str, Any]) -> Any:
+        if b.is_broken:
+            raise ValueError("not yet")
+        return g
+
+    group = parallel(square.map([1, 2, 3]), b.note("other", 1), name="g")
+    flow = workflow("w", group >> use)
+    assert b.resumed(runtime, flow) == {"square_map": [1, 4, 9], "other": 1}
+    assert b.ran == []
+
+
+def test_a_finished_mapped_run_is_recalled(runtime: Runtime) -> None:
+    @task
+    def square(x: int) -> int:
+        return x * x
+
+    flow = workflow("w", square.map([1, 2, 3]))
+    assert runtime.execute(flow, key="k") == [1, 4, 9]
+    assert runtime.execute(flow, key="k") == [1, 4, 9]
+
+
+def test_a_result_kept_in_memory_only_is_made_again_for_its_group(runtime: Runtime) -> None:
+    b = Breaking()
+
+    @task
+    def lock() -> Any:
+        b.ran.append("lock")
+        return threading.Lock()
+
+    @task
+    def use(g: dict[str, Any]) -> bool:
+        if b.is_broken:
+            raise ValueError("not yet")
+        return bool(g["lock"].acquire(blocking=False))
+
+    group = parallel(lock, b.note("other", 1), name="g")
+    assert b.resumed(runtime, workflow("w", group >> use)) is True
+    assert b.ran == ["lock"]

@@ -41,6 +41,17 @@ def test_a_home_that_is_not_there_yet_is_fine(handrail: Call, home: Path) -> Non
     assert not home.exists()
 
 
+def test_a_database_elsewhere_is_told_without_making_a_home(
+    handrail: Call, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    home.rmdir()
+    monkeypatch.setenv("HANDRAIL_DATABASE_URL", f"sqlite:///{home.parent}/elsewhere.db")
+    is_ok, findings = _findings(handrail)
+    assert is_ok
+    assert findings["database"]["value"].startswith(f"{home.parent}, SQLite 3.")
+    assert not home.exists()
+
+
 def test_a_damaged_database_is_broken(handrail: Call, runtime: Runtime, songs: str) -> None:
     runtime.close()
     runtime.home.database.write_bytes(b"no database" * 1000)

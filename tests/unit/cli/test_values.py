@@ -5,6 +5,8 @@ import threading
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from handrail.cli import values
@@ -47,3 +49,11 @@ def test_a_pickle_is_named_and_never_loaded() -> None:
 
 def test_a_short_value_is_one_visible_line() -> None:
     assert values.short(encode("a\x1b" + "b" * 50), 10) == '"a\\u001bb…'
+
+
+def test_values_of_other_libraries_are_summed_up() -> None:
+    assert values.readable(encode({"a": np.zeros((2, 3)), "b": np.float32(0.5)})) == {
+        "a": "<numpy.array of 2 x 3 <f8, 110 B>",
+        "b": 0.5,
+    }
+    assert values.readable(encode(pd.Timestamp("2024-01-01"))).startswith("<pandas.Timestamp, ")

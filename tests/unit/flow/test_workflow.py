@@ -249,3 +249,14 @@ def test_a_workflow_is_drawn() -> None:
     assert "after a" in flow.draw()
     assert flow.draw("mermaid").startswith("flowchart LR")
     assert repr(flow) == "workflow('flow', 2 nodes)"
+
+
+def test_watchers_are_kept_as_they_are_said() -> None:
+    assert workflow("flow", watchers=["console", "pkg:Mine"]).watchers == ("console", "pkg:Mine")
+    assert workflow("flow").watchers == ()
+
+
+@pytest.mark.parametrize("said", ["console", 3, None])
+def test_watchers_that_are_no_list_are_refused(said: Any) -> None:
+    with pytest.raises(WorkflowDefinitionError, match=r"expected a list, such as \['console'\]"):
+        workflow("flow", watchers=said)

@@ -18,7 +18,10 @@ ERROR = {"type": "lib.errors.Odd", "message": "no\nreason", "traceback": "..."}
         (("task.started", "a", {"handler": "direct", "try": 3}), "task a started (direct, try 3)"),
         (("task.succeeded", "a", {"result": "1"}), "task a succeeded in 20 ms"),
         (("task.failed", "a", {"error": ERROR}), "task a failed in 20 ms: Odd: no"),
-        (("task.failed", "a", {"error": {"type": "Odd", "message": ""}}), "task a failed in 20 ms: Odd"),
+        (
+            ("task.failed", "a", {"error": {"type": "Odd", "message": ""}}),
+            "task a failed in 20 ms: Odd",
+        ),
         (
             ("task.retried", "a", {"error": ERROR, "delay_seconds": 1.5}),
             "task a failed in 20 ms, is tried again in 1.5 s: Odd: no",
@@ -40,7 +43,7 @@ ERROR = {"type": "lib.errors.Odd", "message": "no\nreason", "traceback": "..."}
         (("task.vanished", "a", None), "task a vanished in 20 ms"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
-)  # fmt: skip
+)
 def test_an_event_is_told_on_one_line(event: tuple[str, str, Any], words: str) -> None:
     kind, task, data = event
     assert event_words(Event(kind, 0, task, "", data), 20) == words
@@ -60,8 +63,14 @@ def test_the_end_of_a_run_tells_why() -> None:
 
 @pytest.mark.parametrize(
     ("milliseconds", "text"),
-    [(0, "0 ms"), (999, "999 ms"), (59_940, "59.9 s"), (125_000, "2 min 5 s"), (3_720_000, "1 h 2 min")],
-)  # fmt: skip
+    [
+        (0, "0 ms"),
+        (999, "999 ms"),
+        (59_940, "59.9 s"),
+        (125_000, "2 min 5 s"),
+        (3_720_000, "1 h 2 min"),
+    ],
+)
 def test_a_length_of_time_has_the_unit_that_fits(milliseconds: int, text: str) -> None:
     assert span(milliseconds) == text
 

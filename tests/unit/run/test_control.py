@@ -213,3 +213,20 @@ def test_a_long_chain_of_new_tasks_runs() -> None:
 
     run(chain(link(300)))
     assert len(ran) == 301
+
+
+def test_terminating_does_not_wait_for_retries_or_answers() -> None:
+    @task(inject_context=True)
+    def stop(context: TaskExecutionContext) -> str:
+        context.terminate_workflow()
+        return "stopped"
+
+    @task(retry_policy=RetryPolicy(max_retries=1, initial_interval=3600))
+    def flaky() -> None:
+        raise ValueError("later")
+
+    @task(inject_context=True)
+    def ask(context: TaskExecutionContext) -> None:
+        context.request_approval("Well?")
+
+    assert run(parallel(flaky, ask, stop)) == "stopped"

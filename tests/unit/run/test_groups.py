@@ -208,3 +208,17 @@ def test_a_group_runs_its_members_on_the_backend_it_names() -> None:
     flow = group(task("a")(where), task("b")(where), backend="process") >> after
     found = run(flow)
     assert os.getpid() not in found.values()
+
+
+def test_fail_fast_forgets_retries_of_the_others() -> None:
+    tries: list[int] = []
+
+    @task(id="a", retry_policy=RetryPolicy(max_retries=5, initial_interval=3600))
+    def flaky() -> None:
+        tries.append(1)
+        raise ValueError("not yet")
+
+    flow = group(flaky, bad("b"), policy=StrictGroupPolicy(fail_fast=True))
+    outer = parallel(flow, good("c"), name="outer").with_execution(policy="best_effort")
+    assert run(outer) == {"c": "c"}
+    assert tries == [1]
