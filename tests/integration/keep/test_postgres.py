@@ -208,12 +208,20 @@ def test_readers_of_the_outbox_agree_on_its_order(
         other.close()
 
 
+def wait_until_over_or_waiting(thread: threading.Thread, url: str) -> None:
+    """Until `thread` has ended, or some transaction waits for a lock."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with psycopg.connect(url, autocommit=True) as connection:
+        while thread.is_alive() and not connection.execute(waiting).fetchone():
+            thread.join(0.005)
+
+
 def test_a_move_that_is_committed_late_is_seen_to_have_come_between(
-    journal: PostgresJournal,
+    journal: PostgresJournal, postgres_url: str
 ) -> None:
     """Who begins while a move is under way must not take it for an earlier one."""
     start_on(journal, A)
-    moved, may_commit, asked = threading.Event(), threading.Event(), threading.Event()
+    moved, may_commit = threading.Event(), threading.Event()
 
     def slow(session: Session) -> None:
         journal._lock_moves(session)
@@ -221,18 +229,14 @@ def test_a_move_that_is_committed_late_is_seen_to_have_come_between(
         moved.set()
         assert may_commit.wait(20)
 
-    def other_branch() -> None:
-        asked.set()
-        journal.move_head(OTHER, None, A)
-
     threads = [
         threading.Thread(target=journal._server.transact, args=(slow,), kwargs={"durable": True}),
-        threading.Thread(target=other_branch),
+        threading.Thread(target=journal.move_head, args=(OTHER, None, A)),
     ]
     threads[0].start()
     assert moved.wait(20)
     threads[1].start()  # its number is larger, so it must not be seen before the slow one
-    assert asked.wait(20)
+    wait_until_over_or_waiting(threads[1], postgres_url)
     journal.begin_attempt("r1", "k", Token(1, 1))
     may_commit.set()
     for thread in threads:
