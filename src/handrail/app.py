@@ -359,7 +359,7 @@ class Runtime:
         if before is not None and not self._is_over(before):
             raise RunBusy(record.run_id, before.owner, (before.expires_at - _now()) / 1000)
         after = self._new_lease(record.run_id, record.epoch + 1)
-        data: dict[str, Any] = {"owner": after.owner}
+        data: dict[str, Any] = {"owner": after.owner, "before": record.state}
         digests = digests_of(plan)
         changed = changed_tasks(self.journal.events(record.run_id), digests)
         if changed:
@@ -645,7 +645,7 @@ class Runtime:
                 events, after = self.journal.outbox(cursor)
                 if after == cursor:
                     return
-                told = list(executions_of(events, self._opening_data))
+                told = executions_of(events, self._opening_data)
                 cursor = self.tracking.ingest(PRODUCER, after, told).cursor
         except Exception as error:
             log.warning("tracking is behind; the next run or command catches up: %s", error)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: Most that is shown of each kind.
 _MOST_NODES, _MOST_EDGES, _MOST_ROWS, _MOST_ERRORS = 1500, 6000, 1000, 50
 _RESULT_LENGTH, _LONGEST_RESULT, _LONGEST_TEXT = 110, 20_000, 40_000
+#: Characters of a task's name beside a line of the log.
+_WIDEST_NAME = 28
 _ENDED_BADLY = ("failed", "crashed", "cancelled")
 _LOG_CLASSES = {"stderr": "stderr", "log": "log-record"}
 
@@ -228,7 +230,7 @@ def _graph(run: RunHistory, links: dict[str, str]) -> str:
         return f"#{links[name]}" if name in links else None
 
     drawn = svg(lay_out(picture), title=f"Graph of {run.workflow}", link=link, has_page=False)
-    return f'<div class="graph" tabindex="0" aria-label="Graph">\n{drawn}</div>'
+    return f'<div class="graph" role="region" tabindex="0" aria-label="Graph">\n{drawn}</div>'
 
 
 # Tasks
@@ -370,7 +372,11 @@ def _log(log: Sequence[LogEntry]) -> str:
     if not log:
         return ""
     lines = "".join(map(_log_line, log))
-    return f'<pre class="log" tabindex="0" aria-label="Log">{lines}</pre>'
+    width = min(max(len(visible(entry.task)) for entry in log), _WIDEST_NAME)
+    return (
+        f'<div class="log" role="region" tabindex="0" aria-label="Log" style="--who:{width}ch">'
+        f"{lines}</div>"
+    )
 
 
 def _log_line(entry: LogEntry) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 #:  "next_watermark", "pipeline", "handlers": {task: handler type}, "edges": [[node, node after]],
 #:  "loops": [[node, node it goes back to]], "within": {node: innermost group}}
 RUN_STARTED = "run.started"
-#: {"owner"}: another epoch of the run was opened.
+#: {"owner", "before": state of the run, "digests", "changed"?, "policy"?}: another epoch began.
 RUN_RESUMED = "run.resumed"
 #: {"state", "error"?, "ref"?, "result"?}: the run's epoch is over.
 RUN_FINISHED = "run.finished"

@@ -15,6 +15,8 @@ from handrail.flow.places import Places
 from handrail.flow.things import Link, Step, Thing
 
 _LEAST_GAP, _WIDEST_GAP, _PORT_GAP = 46.0, 180.0, 16.0
+#: Room before the first and after the last layer for links that turn round there.
+_TURN = 24.0
 #: A link grows by so much of the height it climbs, so that it does not get too steep.
 _SLOPE = 0.14
 #: Places for links that pass layers, altogether. Links beyond that, the longest ones, are drawn
@@ -37,6 +39,8 @@ class Layers:
         self.rows: list[list[int]] = []
         #: Start and end of each layer.
         self.spans: list[tuple[float, float]] = []
+        #: Extent along.
+        self.length = 0.0
         self._steps: list[Step] = []
         #: Places of links that lead back, by what they go back past.
         self._beside: dict[int, int] = {}
@@ -185,7 +189,9 @@ class Layers:
             climb = self.things[later].at_across + enters - self.things[earlier].at_across - leaves
             layer = self.things[earlier].layer
             climbs[layer] = max(climbs[layer], abs(climb))
-        place = 0.0
+        back = [link for link in self.links if link.is_back]
+        is_turning = any(not self.things[link.after].layer for link in back)
+        place = _TURN if is_turning else 0.0
         for number, row in enumerate(self.rows):
             longest = max((t.along for t in map(self._thing, row) if t.stretches), default=0.0)
             for thing in map(self._thing, row):
@@ -195,7 +201,10 @@ class Layers:
             for index in row:
                 self.things[index].at_along = place + thickness / 2
             gap = _LEAST_GAP if self._is_solid(number + 1) else _PORT_GAP
+            self.length = place + thickness
             place += thickness + min(max(climbs[number] * _SLOPE, gap), _WIDEST_GAP)
+        if any(self.things[link.before].layer == len(self.rows) - 1 for link in back):
+            self.length += _TURN
 
     def _thing(self, index: int) -> Thing:
         return self.things[index]

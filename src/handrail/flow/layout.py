@@ -252,9 +252,8 @@ class _Composer:
     @staticmethod
     def _extent(room: _Room) -> Point:
         assert room.layers is not None
-        along = room.layers.spans[-1][1] if room.layers.spans else 0.0
         across = max((t.at_across + t.across / 2 for t in room.things), default=0.0)
-        return along, across
+        return room.layers.length, across
 
     def _offset(self, box: str | None, key: object) -> float:
         """Where a link ends, from the centre of the thing."""

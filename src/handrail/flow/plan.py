@@ -139,7 +139,7 @@ class Plan:
     ) -> None:
         self.nodes: list[Node] = []
         self.by_name: dict[str, Node] = {}
-        self._rewound: dict[int, dict[int, int]] = {}
+        self._followers: dict[int, frozenset[int]] = {}
         self._inputs = inputs
         self._has_workspace = has_workspace
         self._resources = resources or {}
@@ -247,24 +247,19 @@ class Plan:
                 waiting += self.nodes[index].parents
         return found
 
-    def rewound(self, node: Node) -> dict[int, int]:
-        """For what comes after `node`, if it ran again: how many parents would run again, too."""
-        counts = self._rewound.get(node.index)
-        if counts is None:
-            again = {node.index}
+    def followers(self, node: Node) -> frozenset[int]:
+        """A node and all that comes after it, loop edges left out."""
+        found = self._followers.get(node.index)
+        if found is None:
+            reached = {node.index}
             waiting = [node.index]
             while waiting:
                 for index in self.nodes[waiting.pop()].successors:
-                    if index not in again:
-                        again.add(index)
+                    if index not in reached:
+                        reached.add(index)
                         waiting.append(index)
-            counts = {
-                index: sum(parent in again for parent in self.nodes[index].parents)
-                for index in again
-                if index != node.index
-            }
-            self._rewound[node.index] = counts
-        return counts
+            found = self._followers[node.index] = frozenset(reached)
+        return found
 
     def _direct_parents(self, node: Node) -> list[Node]:
         """Parent tasks, those behind a group included."""

@@ -39,7 +39,7 @@ def _bend(
     """From layer to layer, leaving and arriving in the direction of the layers."""
     if is_back and number in (1, count - 1):
         # Turns round, within the gap between the layers.
-        reach = min(max(abs(end[1] - start[1]) * 0.6, 14.0), 40.0)
+        reach = min(max(abs(end[1] - start[1]) * 0.6, 14.0), 30.0)
         out = reach if number == 1 else -reach
         into = -reach if number == count - 1 else reach
         return (start[0] + out, start[1]), (end[0] + into, end[1]), end

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from handrail.contracts import event as kinds
-from handrail.contracts.event import StoredEvent
+from handrail.contracts.event import FINAL_STATES, StoredEvent
 from handrail.contracts.values import decode
 from handrail.errors import HandrailError
 from handrail.tracking.declared import LARGEST_COUNT
@@ -25,10 +25,16 @@ _STATES = {
 }
 
 
+#: What becomes of an epoch that another one continues, by the state the run was in.
+_CONTINUED = {"running": "crashed", "waiting": "superseded"}
+
+Fields = dict[str, Any]
+
+
 def executions_of(
     events: Iterable[StoredEvent], opening: Callable[[str], dict[str, Any]]
-) -> Iterator[ExecutionEvent]:
-    """What tracking is told of the events of runs.
+) -> list[ExecutionEvent]:
+    """What tracking is told of the events of runs; one record for each execution among them.
 
     A run's epoch is an execution of the workflow's pipeline, an attempt one of the pipeline
     `workflow/task`, with the epoch's as parent.
@@ -36,12 +42,20 @@ def executions_of(
     Args:
         opening: gives the data of a run's first event.
     """
+    told: dict[str, Fields] = {}
     for stored in events:
         data = opening(stored.run_id)
-        if stored.event.task:
-            yield from _of_attempt(stored, data)
-        else:
-            yield from _of_run(stored, data)
+        of_one = _of_attempt if stored.event.task else _of_run
+        for fields in of_one(stored, data):
+            key = fields["key"]
+            told[key] = _together(told[key], fields) if key in told else fields
+    return [ExecutionEvent(**fields) for fields in told.values()]
+
+
+def _together(before: Fields, after: Fields) -> Fields:
+    known = {name: value for name, value in after.items() if value is not None}
+    metadata = {**(before.get("metadata") or {}), **(after.get("metadata") or {})}
+    return {**before, **known, "metadata": metadata or None}
 
 
 def _run_key(run_id: str, epoch: int) -> str:
@@ -52,18 +66,18 @@ def _at(stored: StoredEvent) -> datetime:
     return datetime.fromtimestamp(stored.event.at / 1000, UTC)
 
 
-def _of_run(stored: StoredEvent, opening: dict[str, Any]) -> Iterator[ExecutionEvent]:
+def _of_run(stored: StoredEvent, opening: dict[str, Any]) -> Iterator[Fields]:
     event, run_id, epoch = stored.event, stored.run_id, stored.epoch
     data = event.data or {}
     at = _at(stored)
     if event.kind in (kinds.RUN_STARTED, kinds.RUN_RESUMED):
-        if epoch > 1:
-            # Whatever drove the run before is gone: a resume was allowed to begin.
-            yield ExecutionEvent(
-                key=_run_key(run_id, epoch - 1), pipeline=opening["pipeline"], state="crashed",
+        continued = _CONTINUED.get(data.get("before", ""))
+        if continued is not None:
+            yield Fields(
+                key=_run_key(run_id, epoch - 1), pipeline=opening["pipeline"], state=continued,
                 at=at, ended_at=at,
             )  # fmt: skip
-        yield ExecutionEvent(
+        yield Fields(
             key=_run_key(run_id, epoch),
             pipeline=opening["pipeline"],
             state="running",
@@ -81,12 +95,12 @@ def _of_run(stored: StoredEvent, opening: dict[str, Any]) -> Iterator[ExecutionE
         )
     elif event.kind == kinds.RUN_FINISHED:
         reason = data.get("reason")
-        yield ExecutionEvent(
+        yield Fields(
             key=_run_key(run_id, epoch),
             pipeline=opening["pipeline"],
             state=data["state"],
             at=at,
-            ended_at=at,
+            ended_at=at if data["state"] in FINAL_STATES else None,
             next_watermark=_watermark(opening["next_watermark"]),
             metadata={
                 "run": run_id,
@@ -99,7 +113,7 @@ def _of_run(stored: StoredEvent, opening: dict[str, Any]) -> Iterator[ExecutionE
         )
 
 
-def _of_attempt(stored: StoredEvent, opening: dict[str, Any]) -> Iterator[ExecutionEvent]:
+def _of_attempt(stored: StoredEvent, opening: dict[str, Any]) -> Iterator[Fields]:
     event = stored.event
     if event.kind not in _STATES or not event.attempt:
         return
@@ -107,7 +121,7 @@ def _of_attempt(stored: StoredEvent, opening: dict[str, Any]) -> Iterator[Execut
     at = _at(stored)
     error = data.get("error")
     is_start = event.kind == kinds.TASK_STARTED
-    yield ExecutionEvent(
+    yield Fields(
         key=event.attempt,
         pipeline=f"{opening['workflow']}/{event.task}",
         pipeline_type_name="task",
@@ -116,7 +130,7 @@ def _of_attempt(stored: StoredEvent, opening: dict[str, Any]) -> Iterator[Execut
         started_at=at if is_start else None,
         ended_at=None if is_start else at,
         parent_key=_run_key(stored.run_id, stored.epoch),
-        metrics=_metrics(data.get("metrics", {})),
+        metrics=_metrics(data["metrics"]) if "metrics" in data else Metrics(),
         metadata=_known(
             handler=data.get("handler"),
             input_ref=data.get("ref") if is_start else None,

@@ -55,5 +55,5 @@ def _with_followers(names: Iterable[str], plan: Plan) -> set[str]:
     for name in names:
         node = plan.by_name.get(name)
         if node is not None:
-            found |= {name, *(plan.nodes[index].name for index in plan.rewound(node))}
+            found |= {plan.nodes[index].name for index in plan.followers(node)}
     return found

@@ -11,7 +11,8 @@ from handrail.contracts.attempt import Attempt
 from handrail.contracts.task import Task
 from handrail.errors import UnknownTaskError
 from handrail.flow.graph import TaskGraph
-from handrail.keep.channel import Channel, MemoryChannel, OnChange
+from handrail.keep.channel import Channel, MemoryChannel
+from handrail.keep.channel_changes import OnChange
 from handrail.run.control import Cancel, NextIteration, NextTask, Request, Terminate
 from handrail.run.typed_channel import Message, TypedChannel
 from handrail.run.waits import Asking

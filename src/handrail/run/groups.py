@@ -53,9 +53,9 @@ class Groups:
         errors.setdefault(node.member, error)
         return is_first
 
-    def is_lost(self, node: Node) -> bool:
-        """Has the member that a task belongs to failed already?"""
-        return node.member in self._errors.get(node.within, ())
+    def forgive(self, node: Node) -> None:
+        """Forgets that the member failed which a node belongs to: it runs once more."""
+        self._errors.get(node.within, {}).pop(node.member, None)
 
     def results(self, group: Node) -> dict[str, MemberResult]:
         """How each member ended."""

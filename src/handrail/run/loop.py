@@ -29,7 +29,7 @@ from handrail.errors import (
 )
 from handrail.flow.plan import Node, Plan
 from handrail.keep.base import Journal
-from handrail.keep.channel import read_changes
+from handrail.keep.channel_changes import read_changes
 from handrail.run.acceptance import Acceptor, TaskFailedByResult, told
 from handrail.run.arguments import Arguments
 from handrail.run.changes import voided
@@ -93,6 +93,10 @@ class RunLoop:
         self._chance = chance
         self._ready: deque[Node] = deque(plan.starts)
         self._waiting = [node.wait_count for node in plan.nodes]
+        #: Is a node finished, as those that wait for it see it?
+        self._is_done = [False] * len(plan.nodes)
+        #: Nodes that a jump left out: nobody is to wait for them.
+        self._left_out: set[int] = set()
         self._tries: dict[str, int] = {}
         self._rounds = [0] * len(plan.nodes)
         #: Epoch in which a task was last wanted to run again, since its code changed.
@@ -116,6 +120,8 @@ class RunLoop:
         self._timer_count = 0
         #: Tasks whose retry is due later.
         self._retrying: set[str] = set()
+        #: Tasks whose replayed failure no group has judged yet.
+        self._unjudged: set[str] = set()
 
     # The loop
 
@@ -216,6 +222,7 @@ class RunLoop:
             return
         if requests and not self._obey(node, requests):
             return
+        self._is_done[node.index] = True
         for index in node.successors:
             self._arrive(index)
         for index in node.loop_successors:
@@ -229,9 +236,20 @@ class RunLoop:
             self._activate(self.plan.nodes[index])
 
     def _go_back(self, node: Node) -> None:
-        """Runs a node once more. What follows waits again, for those that run again."""
-        for index, count in self.plan.rewound(node).items():
-            self._waiting[index] = count
+        """Runs a node once more. What follows waits again: for those that run again and for
+        those that have yet to finish, but for none that a jump left out."""
+        again, nodes = self.plan.followers(node), self.plan.nodes
+        self._left_out -= again
+        for index in again:
+            self._is_done[index] = False
+        for index in again:
+            self._waiting[index] = sum(
+                not self._is_done[parent] and parent not in self._left_out
+                for parent in nodes[index].parents
+            )
+            self._maps.forget(nodes[index])
+            if nodes[index].within >= 0:
+                self._groups.forgive(nodes[index])
         self._activate(node)
 
     def _activate(self, node: Node) -> None:
@@ -252,6 +270,8 @@ class RunLoop:
         definition = flight.definition
         if node.item is None:
             flight.round = self._count_round(node, definition, flight.try_number)
+        else:
+            flight.round = self._rounds[node.item[0].index]
         if node.bindings:
             flight.arguments = self._arguments.bind(node)
         if self._again and node.index in self._again:
@@ -315,12 +335,15 @@ class RunLoop:
 
     def _go(self, node: Node, request: NextTask) -> bool:
         task = request.task
+        if request.goto:
+            self._left_out |= self.plan.followers(node)
         if isinstance(task, str):
             self._has_jumped = True
             self._go_back(self.plan.by_name[task])
             return False
         added = self.plan.add(task, self._free_name(task.task_id), node.within, node.member)
         self._waiting.append(0)
+        self._is_done.append(False)
         self._rounds.append(0)
         foreseen = self._foreseen.pop(added.name, None)
         if foreseen is None:
@@ -345,11 +368,14 @@ class RunLoop:
         except HandrailError as error:
             self._fail(node, error)
             return
-        if results is not None:
-            self._finish(node, results)
-            return
         self._rounds[node.index] += 1
-        self._ready.extend(self._maps.first(node))
+        if results is None:
+            self._ready.extend(self._maps.first(node))
+            return
+        if self._is_recording:
+            # No item will tell of it.
+            self._recorder.event(kinds.TASK_SUCCEEDED, node.name, "", told(results))
+        self._finish(node, results)
 
     def _finish_item(self, item: Node, value: Any) -> None:
         assert item.item is not None
@@ -397,11 +423,13 @@ class RunLoop:
         if not self._groups.failed(node, error):
             return
         assert group.policy is not None
+        end = dict(group.members)[node.member]
         if group.policy.fail_fast:
             self._give_up(group)
             self._judge(group)
-        else:
+        elif not self._is_done[end]:
             # The member will never arrive; the others are waited for.
+            self._is_done[end] = True
             self._arrive(group.index)
 
     def _give_up(self, group: Node) -> None:
@@ -411,10 +439,17 @@ class RunLoop:
             if self._is_within(self._node_called(name), group):
                 del self._tries[name]
                 self._retrying.discard(name)
+        for wait_id, (_, node, _) in [*self.waits.items()]:
+            if self._is_within(node, group):
+                del self.waits[wait_id]
         for flight in [*self._flying.values()]:
             if self._is_within(flight.node, group):
                 del self._flying[flight.sequence]
+                flight.is_fenced = True
                 self._launcher.stop(flight, _nothing)
+        for inner in self.plan.nodes:
+            if inner.group is not None and self._is_within(inner, group):
+                self._groups.forget(inner)
 
     def _node_called(self, name: str) -> Node:
         return self.plan.by_name.get(name) or self.plan.by_name[_base_name(name)]
@@ -456,7 +491,10 @@ class RunLoop:
 
     def _fail(self, node: Node, error: BaseException, attempt_id: str = "") -> None:
         # A limit ends the run, whatever a group's policy thinks of failures.
-        is_absorbed = node.within >= 0 and not isinstance(error, RunError)
+        # A task that a member asked for may outlive the group.
+        is_absorbed = (
+            node.within >= 0 and not isinstance(error, RunError) and not self._is_done[node.within]
+        )
         if node.definition is not None:
             data: dict[str, Any] = {"error": describe(error)}
             if isinstance(error, TaskFailedByResult):
@@ -481,6 +519,7 @@ class RunLoop:
     def _wait_for(self, flight: Flight, wait: Wait) -> None:
         node = flight.node
         self._recorder.event(kinds.WAIT_ASKED, node.name, flight.attempt_id, wait.to_data())
+        self._tries.pop(node.name, None)
         if node.item is None:
             self._rounds[node.index] -= 1
         until = time.monotonic() + wait.timeout_seconds
@@ -496,14 +535,16 @@ class RunLoop:
                     self._ready.append(node)
 
     def _await_answers(self) -> bool:
-        """Looks for answers once, after a moment. False: it is time to give the run back."""
-        patience = max((until for _, _, until in self.waits.values()), default=0.0)
-        if self._look_for_answers is None or time.monotonic() >= patience:
+        """Looks for answers, and waits a moment. False: it is time to give the run back."""
+        if self._look_for_answers is None:
             return False
         self._recorder.flush()
-        time.sleep(min(ANSWER_SECONDS, patience - time.monotonic()))
         self.answer(self._look_for_answers())
-        return True
+        patience = max((until for _, _, until in self.waits.values()), default=0.0)
+        left_seconds = patience - time.monotonic()
+        if not self._ready and left_seconds > 0:
+            time.sleep(min(ANSWER_SECONDS, left_seconds))
+        return bool(self._ready) or left_seconds > 0
 
     # Time
 
@@ -556,6 +597,8 @@ class RunLoop:
                 changes.append(data)
             elif event.kind == kinds.TASK_SUCCEEDED:
                 self._replay_success(event.task, data)
+            elif event.kind == kinds.TASK_FAILED and "group" in data:
+                self._unjudged.add(event.task)
             elif event.kind == kinds.WAIT_ANSWERED:
                 self.context.answers[data["wait_id"]] = data["value"]
             elif event.kind == kinds.GROUP_FINISHED and data["state"] == "succeeded":
@@ -564,6 +607,7 @@ class RunLoop:
         self._ready = deque(self._still_due())
 
     def _replay_success(self, name: str, data: Mapping[str, Any]) -> None:
+        self._unjudged.discard(name)
         node = self.plan.by_name.get(name)
         if node is None:
             base, position = _item_name(name)
@@ -602,25 +646,36 @@ class RunLoop:
         """A group was accepted: the members that failed stay failed."""
         if not all(name in self.context.results for name in data["succeeded"]):
             return  # a result was kept in memory only: the group is judged again
-        for name, index in group.members:
-            if name in data["failed"]:
-                self._ahead[index] = self._ahead.get(index, 0) + 1
-        self._ahead[group.index] = self._ahead.get(group.index, 0) + 1
+        if data["failed"]:
+            self._settle_failed_members(group, data["failed"])
+        else:
+            self._ahead[group.index] = self._ahead.get(group.index, 0) + 1
         results = self.context.results
         self._finish(group, {name: results.get(name) for name in data["succeeded"]})
+
+    def _settle_failed_members(self, group: Node, failed: Mapping[str, Any]) -> None:
+        """What is due of a group that was judged was left out: it had failed, or followed."""
+        for name in [*self._unjudged]:
+            if self._is_within(self._node_called(name), group):
+                self._unjudged.remove(name)
+                self._rounds[self._node_called(name).index] += 1
+        for name, index in group.members:
+            if name in failed:
+                self._is_done[index] = True
+        self._waiting[group.index] = 0
+        self._ready = deque(
+            node
+            for node in self._still_due()
+            if node is not group and not self._is_within(node, group)
+        )
 
     def _still_due(self) -> Iterator[Node]:
         """What was made ready and has no replayed run to stand for it."""
         for node in self._ready:
             if self._ahead.get(node.index):
                 self._ahead[node.index] -= 1
-            elif node.within < 0 or not self._is_settled(node):
+            else:
                 yield node
-
-    def _is_settled(self, node: Node) -> bool:
-        return self.plan.nodes[node.within].name in self.context.results and (
-            node.member not in self.context.results[self.plan.nodes[node.within].name]
-        )
 
     # The end
 

@@ -39,11 +39,23 @@ class Maps:
         known = self._known.setdefault(node.index, {})
         known[position] = value
         if node.index not in self._sizes:
-            self._sizes[node.index] = len(self._items(node))
-        if len(known) < self._sizes[node.index]:
+            self._sizes[node.index] = self._size(node)
+        if len(known) != self._sizes[node.index]:
             return None
         del self._known[node.index], self._sizes[node.index]
         return [known[position] for position in sorted(known)]
+
+    def _size(self, node: Node) -> int:
+        try:
+            return len(self._items(node))
+        except TaskInputError:  # the items were kept in memory only: they are made again
+            return -1
+
+    def forget(self, node: Node) -> None:
+        """Forgets what earlier epochs left of a mapped task: it runs once more."""
+        if self._known:
+            self._known.pop(node.index, None)
+            self._sizes.pop(node.index, None)
 
     def begin(self, node: Node) -> list[Any] | None:
         """Opens a mapped task; returns its results if nothing is left to run.

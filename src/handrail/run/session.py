@@ -33,7 +33,8 @@ from handrail.keep.base import (
     Settlement,
     Watermark,
 )
-from handrail.keep.channel import Change, Channel, MemoryChannel, OnChange
+from handrail.keep.channel import Channel, MemoryChannel
+from handrail.keep.channel_changes import Change, OnChange
 from handrail.keep.trees import Trees
 from handrail.run.changes import digests_of
 from handrail.run.context import ExecutionContext

@@ -10,7 +10,8 @@ import pytest
 
 from handrail.contracts.values import encode
 from handrail.errors import LockLost
-from handrail.keep.channel import Change, Channel, MemoryChannel, read_changes
+from handrail.keep.channel import Channel, MemoryChannel
+from handrail.keep.channel_changes import Change, read_changes
 from handrail.testing.channels import VALUES, ChannelContract, Song
 
 

@@ -75,9 +75,30 @@ def test_its_end_tells_state_and_commit() -> None:
 
 
 def test_a_resume_continues_and_closes_what_crashed() -> None:
-    crashed, resumed = told(stored(RUN_RESUMED, epoch=2))
+    crashed, resumed = told(stored(RUN_RESUMED, epoch=2, before="running"))
     assert (crashed.key, crashed.state, crashed.ended_at) == ("r.1", "crashed", AT)
     assert (resumed.key, resumed.state, resumed.continues_key) == ("r.2", "running", "r.1")
+
+
+def test_an_epoch_that_ended_by_itself_is_not_told_to_have_crashed() -> None:
+    (resumed,) = told(stored(RUN_RESUMED, epoch=2, before="failed"))
+    assert (resumed.key, resumed.continues_key) == ("r.2", "r.1")
+
+
+def test_an_epoch_that_waited_is_superseded_by_the_one_that_goes_on() -> None:
+    waiting = only(stored(RUN_FINISHED, state="waiting"))
+    assert (waiting.state, waiting.ended_at) == ("waiting", None)
+    superseded, _ = told(stored(RUN_RESUMED, epoch=2, before="waiting"))
+    assert (superseded.key, superseded.state) == ("r.1", "superseded")
+
+
+def test_start_and_end_of_an_attempt_are_one_record() -> None:
+    found = only(
+        stored(TASK_STARTED, "load", "r-1-1", handler="process", ref="c0"),
+        stored(TASK_SUCCEEDED, "load", "r-1-1", result="1", ref="c1"),
+    )
+    assert (found.state, found.started_at, found.ended_at) == ("succeeded", AT, AT)
+    assert found.metadata == {"handler": "process", "input_ref": "c0", "output_ref": "c1"}
 
 
 def test_an_attempt_is_an_execution_below_its_run() -> None:
