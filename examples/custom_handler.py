@@ -97,7 +97,7 @@ def main() -> None:
     try:
         mixed.execute()
     except UnknownHandlerError as error:
-        print("refused:", str(error).split(". ")[0])
+        print("refused before anything ran:", type(error).__name__)
 
     engine = WorkflowEngine()
     engine.register_handler("timing", TimingHandler())

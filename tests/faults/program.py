@@ -149,19 +149,17 @@ with workflow("everything", workspace="pages") as everything:
     @task(inject_context=True)
     def last(context: TaskExecutionContext) -> dict[str, Any]:
         effect(context)
+        # Nobody waits for the task that `spawn` asked for.
+        names = sorted({*context.execution.completed_tasks} - {"spawned", "last"})
         channel = context.get_channel()
-        names = [name for name in context.execution.completed_tasks if name != "last"]
-        results = {name: context.get_result(name) for name in sorted(names)}
-        results["read"] = results["read"].lines
-        for name in ("write_one", "write_two", "write_three"):
-            del results[name]
-        keys = [key for key in channel.keys() if key != "seen"]
-        kept = {key: channel.get(key) for key in sorted(keys)}
-        return {"results": results, "channel": kept, "seen": sorted(set(channel.get("seen")))}
+        kept = {key: channel.get(key) for key in sorted(channel.keys())}
+        kept["seen"] = sorted({*kept["seen"]} - {"spawned"})
+        kept.pop("unit spawned", None)
+        return {"results": {name: context.get_result(name) for name in names}, "channel": kept}
 
     strict = parallel(*[unit(task_id=f"strict_{n}", add=n) for n in range(6)], name="strict")
-    nested = unit(task_id="inner_a", add=1) >> (
-        unit(task_id="inner_b", add=2) | shaky(task_id="inner_c", add=3)
+    nested = unit(task_id="inner_a", add=1) >> parallel(
+        unit(task_id="inner_b", add=2), shaky(task_id="inner_c", add=3), name="inner"
     )
     tolerant = parallel(
         broken, nested, unit(task_id="tolerant_1", add=1), shaky(task_id="tolerant_2", add=2),
@@ -171,15 +169,17 @@ with workflow("everything", workspace="pages") as everything:
     chained = links[0]
     for link in links[1:]:
         chained = chained >> link  # type: ignore[assignment]
-    squares = square.map(numbers)
-    more = unit.map(list(range(6)), task_id="more")
-    jumping = work >> (left | right) >> judge
-    writing = write_one >> write_two >> write_three >> read
-    far = elsewhere(task_id="far_1", add=1) >> elsewhere(task_id="far_2", add=2)
-
-    first >> (
-        strict | tolerant | chained | numbers | more | improve | jumping | writing | far | spawn
+    every = parallel(
+        strict,
+        tolerant,
+        chained,
+        numbers >> square.map(numbers, task_id="squares"),
+        unit.map(list(range(6)), task_id="more"),
+        improve,
+        work >> parallel(left, right, name="sides") >> judge,
+        write_one >> write_two >> write_three >> read,
+        elsewhere(task_id="far_1", add=1) >> elsewhere(task_id="far_2", add=2),
+        spawn,
+        name="every",
     )
-    (
-        strict | tolerant | links[-1] | squares | more | improve | judge | read | far | spawn
-    ) >> last
+    first >> every >> last

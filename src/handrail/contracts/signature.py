@@ -14,7 +14,9 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 
@@ -65,6 +67,9 @@ def read_contract(
     Raises:
         TaskDefinitionError: the signature fits no shape.
     """
+    known = _known.get(fn) if type(fn) is FunctionType else None
+    if known is not None and not strict and known[0] is inject_context:
+        return known[1]
     if not callable(fn):
         raise TaskDefinitionError(f"Task '{name}': {fn!r} is not a function.")
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
@@ -77,7 +82,14 @@ def read_contract(
                 f"inject_context, or what makes it typed."
             )
         return _typed(fn, name, parameters, workspace, local_names)
-    return _keywords(fn, name, parameters, inject_context)
+    contract = _keywords(fn, name, parameters, inject_context)
+    if type(fn) is FunctionType:
+        _known[fn] = (inject_context, contract)
+    return contract
+
+
+#: Keyword contracts by function: one function may be many tasks.
+_known: WeakKeyDictionary[FunctionType, tuple[bool, Contract]] = WeakKeyDictionary()
 
 
 def _signature(fn: Callable[..., Any], name: str) -> inspect.Signature:

@@ -504,7 +504,8 @@ class RunLoop:
             self._recorder.event(kinds.TASK_FAILED, node.name, attempt_id, data)
         self._tries.pop(node.name, None)
         if node.item is not None:
-            self._maps.drop(node.item[0])
+            if not self._maps.drop(node.item[0]):
+                return  # for another item that failed before
             self._ready = deque(other for other in self._ready if not _is_item_of(other, node))
         if is_absorbed:
             self._fail_in_group(node, error)
@@ -655,10 +656,10 @@ class RunLoop:
 
     def _settle_failed_members(self, group: Node, failed: Mapping[str, Any]) -> None:
         """What is due of a group that was judged was left out: it had failed, or followed."""
-        for name in [*self._unjudged]:
-            if self._is_within(self._node_called(name), group):
-                self._unjudged.remove(name)
-                self._rounds[self._node_called(name).index] += 1
+        lost = {name for name in self._unjudged if self._is_within(self._node_called(name), group)}
+        self._unjudged -= lost
+        for index in {self._node_called(name).index for name in lost}:
+            self._rounds[index] += 1
         for name, index in group.members:
             if name in failed:
                 self._is_done[index] = True

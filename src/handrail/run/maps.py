@@ -100,9 +100,9 @@ class Maps:
         del self._at_work[node.index]
         return expansion.results
 
-    def drop(self, node: Node) -> None:
-        """Gives a mapped task up: no further items."""
-        self._at_work.pop(node.index, None)
+    def drop(self, node: Node) -> bool:
+        """Gives a mapped task up: no further items. False: it was given up before."""
+        return self._at_work.pop(node.index, None) is not None
 
     def _pending(self, node: Node) -> Iterator[Node]:
         expansion = self._at_work.get(node.index)

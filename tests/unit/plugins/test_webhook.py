@@ -257,7 +257,7 @@ def test_no_secret_is_in_logs_and_errors(server: Server, caplog: pytest.LogCaptu
             server.statuses = [500, 500, 404]
             watcher = WebhookWatcher(
                 server.url,
-                format=format,  # type: ignore[arg-type]
+                format=format,
                 secret=SecretStr(SECRET),
                 backoff_seconds=0.001,
             )
