@@ -50,6 +50,7 @@ from handrail.keep.sqlite import SqliteJournal
 from handrail.keep.sweep import AttemptFolders
 from handrail.keep.trees import Trees
 from handrail.plugins.tracker import executions_of
+from handrail.run.arguments import check_inputs
 from handrail.run.changes import ChangePolicy, changed_tasks, digests_of
 from handrail.run.context import ExecutionContext
 from handrail.run.engine import WorkflowEngine
@@ -193,11 +194,13 @@ class Runtime:
         engine.check_handlers(plan)
         self.watchers_of(flow)  # refused before anything runs, too
         if journal == "memory":
+            check_inputs(plan, ExecutionContext(flow.graph, inputs=inputs))
             result, context = self._execute_in_memory(
                 flow, plan, engine, start_name, inputs, max_workers, max_steps, progress
             )
         else:
             opening = self._opening(flow, start_name, key, inputs, max_steps)
+            check_inputs(plan, ExecutionContext(flow.graph, inputs=opening.inputs))
             self._channels(opening)  # refused before anything runs, too
             lease = self._new_lease(opening.run_id, 1)
             record = RunRecord(

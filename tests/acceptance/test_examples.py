@@ -1,4 +1,4 @@
-"""Each example is a whole program: it runs in a fresh folder, ends well and prints what it should."""
+"""Each example is a whole program: it runs in a fresh folder and prints what it should."""
 
 from __future__ import annotations
 

@@ -103,6 +103,21 @@ def safe_task(data: dict) -> dict:
 
 assert safe_task.run(data={"items": [1, 2, 3]}) == {"count": 3}
 """,
+    "serialization issues": """
+import threading
+
+@task(handler_type="process")
+def unsafe_task():
+    lock = threading.Lock()  # Cannot serialize!
+    return lock
+
+try:
+    unsafe_task.run()
+except RunFailed as failed:
+    assert "lock" in str(failed.cause)
+else:
+    raise AssertionError("a lock crossed the border")
+""",
     "a handler that hands in the error": """
 class CarefulHandler(TaskHandler):
     def execute_task(self, task, context):
@@ -291,14 +306,14 @@ with workflow("loop") as ctx:
         params = params or {"accuracy": 0.5}
         if params["accuracy"] >= 0.9:
             return params["accuracy"]
-        context.next_iteration({"accuracy": params["accuracy"] + 0.2})
+        context.next_iteration({"accuracy": params["accuracy"] + 0.25})
 
     @task
     def deploy(optimize):
         return f"deployed at {optimize:.1f}"
 
     optimize >> deploy
-assert ctx.execute() == "deployed at 0.9"
+assert ctx.execute() == "deployed at 1.0"
 
 with workflow("early") as ctx:
     @task(inject_context=True)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from handrail.contracts.resource import ResourceHandle
 from handrail.errors import TaskInputError
 from handrail.flow.plan import Binding, Node, Plan
+from handrail.run.body import check_params
 from handrail.run.context import ExecutionContext
 
 _MISSING: Any = object()
@@ -67,3 +68,18 @@ class Arguments:
                 f"{' and '.join(names)}; bind it to say which is meant."
             )
         return found
+
+
+def check_inputs(plan: Plan, context: ExecutionContext) -> None:
+    """Checks the `params` that are made of a run's inputs alone, before anything runs.
+
+    Raises:
+        TaskInputError: they do not fit the task's model.
+    """
+    arguments = Arguments(plan, context)
+    for node in plan.starts:
+        definition = node.definition
+        if definition is None or definition.contract.params_model is None or node.items:
+            continue
+        if all(binding.source in ("bound", "channel") for binding in node.bindings):
+            check_params(definition, arguments.bind(node))

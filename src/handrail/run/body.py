@@ -92,6 +92,11 @@ def _guard(
         raise error(str(exc)) from exc
 
 
+def check_params(definition: TaskDefinition, arguments: Mapping[str, Any]) -> None:
+    """Raises `TaskInputError` unless a typed task's arguments make its `params`."""
+    _params(definition, arguments)
+
+
 def _params(definition: TaskDefinition, arguments: Mapping[str, Any]) -> BaseModel:
     model = definition.params_model
     fields = arguments.get("", arguments)

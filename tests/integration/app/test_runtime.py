@@ -17,6 +17,7 @@ from handrail import (
     RunNotFound,
     Runtime,
     TaskExecutionContext,
+    TaskInputError,
     WorkflowDefinitionError,
     WorkspaceSpec,
     forbid_glob,
@@ -417,3 +418,9 @@ def test_a_result_that_only_memory_had_is_not_recalled_as_nothing(runtime: Runti
     runtime.execute(flow, key="k")
     with pytest.raises(InMemoryOnly, match="result of 'lock' was kept in the memory"):
         runtime.execute(flow, key="k")
+
+
+def test_inputs_that_do_not_fit_are_refused_before_there_is_a_run(runtime: Runtime) -> None:
+    with pytest.raises(TaskInputError, match="name: Input should be a valid string"):
+        runtime.execute(writing(), inputs={"name": 3})
+    assert runtime.journal.runs() == []

@@ -1,61 +1,100 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from handrail.contracts.expr import Composable, parallel
 from handrail.contracts.task import Task, task
 from handrail.errors import WorkflowDefinitionError
-from handrail.flow.draw import draw, levels
+from handrail.flow.draw import FORMATS, draw
 from handrail.flow.graph import TaskGraph
+from handrail.flow.workflow import workflow
+from tests.unit.flow.pictures import five, graph_of
 
-a, b, c, d = (Task(name) for name in "abcd")
-
-
-def graph_of(part: Composable) -> TaskGraph:
-    graph = TaskGraph()
-    graph.include(part)
-    return graph
-
-
-def test_levels_are_the_longest_ways_from_a_start() -> None:
-    graph = graph_of(a >> b >> c)
-    graph.add_edge("a", "c")
-    assert levels(graph) == [["a"], ["b"], ["c"]]
-    assert levels(TaskGraph()) == []
+_STARTS = {
+    "text": "● extract",
+    "mermaid": "flowchart LR\n",
+    "dot": "digraph {\n",
+    "svg": "<svg ",
+    "png": b"\x89PNG",
+}
 
 
-def test_an_edge_back_is_no_level() -> None:
-    assert levels(graph_of(a >> b >> c >> b)) == [["a"], ["b"], ["c"]]
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_is_drawn(form: str) -> None:
+    drawn = draw(five(), form)
+    start = _STARTS[form]
+    assert drawn[: len(start)] == start
 
 
-def test_text_has_a_line_for_each_node() -> None:
-    slow = task("slow one", handler_type="process")(lambda: None)
-    text = draw(graph_of(a >> parallel(slow, b, name="both")), states={"a": "succeeded"})
-    assert text.splitlines() == [
-        "  0  ✓ a         [direct]",
-        "  1  slow one  [process]  after a",
-        "  1  b         [direct]  after a",
-        "  2  both      [group]  after slow one, b",
-    ]
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("a.txt", "text"),
+        ("a.mmd", "mermaid"),
+        ("a.mermaid", "mermaid"),
+        ("a.dot", "dot"),
+        ("a.gv", "dot"),
+        ("a.SVG", "svg"),
+        ("a.png", "png"),
+    ],
+)
+def test_a_file_is_written_in_the_format_that_it_ends_in(
+    tmp_path: Path, name: str, form: str
+) -> None:
+    path = tmp_path / name
+    drawn = draw(five(), path=path)
+    written = path.read_bytes()
+    assert drawn == draw(five(), form)
+    if isinstance(drawn, bytes):
+        assert written == drawn
+    else:
+        assert written.decode() == drawn.rstrip() + "\n"
 
 
-def test_mermaid_escapes_names() -> None:
-    odd = Task('a "b" <script> & ]')
-    text = draw(
-        graph_of(odd >> parallel(b, c, name="g")), "mermaid", {"b": "failed", "x": "failed"}
-    )
-    assert '["a &quot;b&quot; &lt;script&gt; &amp; ]"]' in text
-    assert '(("g"))' in text
-    assert "style n1 fill:" in text
-    assert text.count("-->") == 4
-    assert text.count("style") == 1
+def test_a_format_that_is_said_rules(tmp_path: Path) -> None:
+    path = tmp_path / "graph.svg"
+    draw(five(), "text", path=str(path))
+    assert path.read_text().startswith("● extract\n")
 
 
-def test_an_empty_graph_is_drawn() -> None:
-    assert draw(TaskGraph()) == ""
-    assert draw(TaskGraph(), "mermaid") == "flowchart LR"
+def test_a_path_that_says_no_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WorkflowDefinitionError, match=r"cannot tell the format .* \.svg"):
+        draw(five(), path=tmp_path / "graph")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_format_is_refused() -> None:
-    with pytest.raises(WorkflowDefinitionError, match="expected 'text' or 'mermaid'"):
-        draw(graph_of(d), "png")
+    with pytest.raises(WorkflowDefinitionError, match="expected one of text, mermaid, dot"):
+        draw(five(), "oil")
+
+
+def test_a_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        draw(five(), path=tmp_path / "none" / "graph.svg")
+
+
+def test_no_nodes_can_be_drawn() -> None:
+    assert draw(TaskGraph()) == ""
+    assert draw(TaskGraph(), "mermaid") == "flowchart LR"
+    assert "</svg>" in str(draw(TaskGraph(), "svg"))
+    assert draw(TaskGraph(), "png")
+
+
+def test_templates_of_a_workflow_are_not_drawn() -> None:
+    with workflow("songs") as flow:
+
+        @task
+        def sing(song: str) -> str:
+            return song
+
+        one = sing(task_id="one", song="Tide")
+        two = sing(task_id="two", song="Anchor")
+        _ = one >> two
+
+    assert flow.draw() == "● one\n● two  after one"
+    assert 'aria-label="songs"' in flow.draw("svg")
+
+
+def test_states_are_drawn() -> None:
+    assert draw(graph_of(Task("a")), states={"a": "failed"}) == "✗ a  [failed]"
