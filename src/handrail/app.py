@@ -350,6 +350,7 @@ class Runtime:
     ) -> tuple[Any, ExecutionContext]:
         opening = Opening.read(record, self._opening_data(record.run_id))
         if record.state == "succeeded":
+            self._sweep()
             opening = replace(opening, channel="journal")  # gone from Redis since
             lease = Lease(record.run_id, record.epoch, "", 0)
             session = self._make_session(flow, plan, opening, lease, engine, None, None, None)
@@ -569,7 +570,7 @@ class Runtime:
         wait = waits[0]
         data = {"wait_id": wait.wait_id, "value": wait.check(value), "by": by}
         event = Event(kinds.WAIT_ANSWERED, _now(), wait.task, "", data)
-        self.journal.append(record.run_id, record.epoch, [event])
+        self.journal.append(record.run_id, record.epoch, [event], durable=True)
         return wait
 
     # Looking

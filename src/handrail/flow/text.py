@@ -1,9 +1,9 @@
 """A picture as lines of text: a node a line, and beside it the lines that join them.
 
     ● extract
-    ┏ ● clean    after extract
-    ┗ ● check    after extract
-    ● publish    after clean, check
+    ┏ ● clean  after extract
+    ┗ ● check  after extract
+    ● publish  after clean, check
 
 Nodes that follow the same and are followed by the same stand in one bracket. All that runs down
 one line leads to all that branches off below.

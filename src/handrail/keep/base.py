@@ -262,8 +262,13 @@ class Journal(ABC):
     # Events
 
     @abstractmethod
-    def append(self, run_id: str, epoch: int, events: Sequence[Event]) -> None:
+    def append(
+        self, run_id: str, epoch: int, events: Sequence[Event], *, durable: bool = False
+    ) -> None:
         """Adds events, grouped: cheap, ordered, possibly lost in a power cut.
+
+        Args:
+            durable: they are on disk, with all before them, when the call returns.
 
         Raises:
             StaleAttemptError: the run has a later epoch.

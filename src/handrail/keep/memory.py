@@ -144,7 +144,9 @@ class MemoryJournal(Journal, Heads):
 
     # Events
 
-    def append(self, run_id: str, epoch: int, events: Sequence[Event]) -> None:
+    def append(
+        self, run_id: str, epoch: int, events: Sequence[Event], *, durable: bool = False
+    ) -> None:
         if not events:
             return
         with self._lock:

@@ -220,12 +220,26 @@ class SqlJournal(Journal, Heads):
 
     # Events
 
-    def append(self, run_id: str, epoch: int, events: Sequence[Event]) -> None:
-        if events and not self._append_alone(run_id, epoch, events):
+    def append(
+        self, run_id: str, epoch: int, events: Sequence[Event], *, durable: bool = False
+    ) -> None:
+        append = self._append_durably if durable else self._append_alone
+        if events and not append(run_id, epoch, events):
             found = self._rows("SELECT epoch FROM runs WHERE run_id = ?", (run_id,))
             if not found:
                 raise self._not_found(run_id)
             raise rows.stale_append(events[0].task or run_id, run_id, epoch, found[0][0])
+
+    def _append_durably(self, run_id: str, epoch: int, events: Sequence[Event]) -> bool:
+        def append(connection: Connection) -> bool:
+            self._lock_run(connection, run_id)
+            held = "SELECT 1 FROM runs WHERE run_id = ? AND epoch = ?"
+            if connection.execute(held, (run_id, epoch)).fetchone() is None:
+                return False
+            self._append(connection, run_id, epoch, events)
+            return True
+
+        return self._transact(append, durable=True)
 
     def events(self, run_id: str) -> list[StoredEvent]:
         found = self._rows(

@@ -280,6 +280,14 @@ class JournalContract(ABC):
         assert journal.lease("r1") == lease()
         assert [stored.event.kind for stored in journal.events("r1")] == ["run.started"]
 
+    def test_events_may_be_added_durably(self, journal: Journal) -> None:
+        start(journal, run_record())
+        journal.append("r1", 1, [event("wait.answered")], durable=True)
+        assert journal.events("r1")[-1].event.kind == "wait.answered"
+        with pytest.raises(StaleAttemptError):
+            journal.append("r1", 7, [event()], durable=True)
+        assert journal.events("r1")[-1].event.kind == "wait.answered"
+
     def test_a_start_key_belongs_to_one_run_of_a_workflow(self, journal: Journal) -> None:
         first = run_record(key="monday")
         start(journal, first)

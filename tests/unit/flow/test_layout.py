@@ -61,8 +61,7 @@ def check(picture: Picture, layout: Layout) -> None:
     whole = Rectangle(0, 0, layout.width, layout.height)
     for place in (*places.values(), *boxes.values()):
         assert holds(whole, place)
-    for one, other in combinations(places.values(), 2):
-        assert not overlap(one, other)
+    assert not any(overlap(*two) for two in combinations(places.values(), 2))
     for name, box in boxes.items():
         for other, place in places.items():
             assert holds(box, place) if is_inside(picture, other, name) else not overlap(box, place)

@@ -14,7 +14,9 @@ class Journal:
     def __init__(self) -> None:
         self.commits: list[list[Event]] = []
 
-    def append(self, run_id: str, epoch: int, events: Sequence[Event]) -> None:
+    def append(
+        self, run_id: str, epoch: int, events: Sequence[Event], *, durable: bool = False
+    ) -> None:
         assert (run_id, epoch) == ("r", 2)
         self.commits.append(list(events))
 
