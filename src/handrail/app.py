@@ -76,6 +76,8 @@ log = logging.getLogger("handrail")
 
 #: Epochs that this process drives at this moment: run and number.
 _driven: set[tuple[str, int]] = set()
+#: Held from looking whose a run is to having taken it, or threads would take it from each other.
+_taking = threading.Lock()
 
 #: Name under which this engine delivers to tracking.
 PRODUCER = "journal"
@@ -208,7 +210,10 @@ class Runtime:
             )
             data = opening.event_data(plan, lease.owner)
             event = Event(kinds.RUN_STARTED, _now(), "", "", data)
-            known = self.journal.create_run(record, lease, [event])
+            with _taking:
+                known = self.journal.create_run(record, lease, [event])
+                if known is None:
+                    _driven.add((opening.run_id, lease.epoch))
             if known is not None:
                 return self._same_key(flow, plan, known, engine, max_workers, progress, ret_context)
             session = self._session(flow, plan, opening, lease, engine, max_workers, progress)
@@ -355,7 +360,9 @@ class Runtime:
             lease = Lease(record.run_id, record.epoch, "", 0)
             session = self._make_session(flow, plan, opening, lease, engine, None, None, None)
             return session.recall(), session.context
-        lease = self._take_over(record, plan, changed)
+        with _taking:
+            lease = self._take_over(record, plan, changed)
+            _driven.add((record.run_id, lease.epoch))
         return self._session(flow, plan, opening, lease, engine, max_workers, progress)
 
     def _take_over(self, record: RunRecord, plan: Plan, policy: ChangePolicy) -> Lease:
@@ -399,7 +406,6 @@ class Runtime:
         max_workers: int | None,
         progress: bool | None,
     ) -> tuple[Any, ExecutionContext]:
-        _driven.add((opening.run_id, lease.epoch))
         try:
             return self._drive(flow, plan, opening, lease, engine, max_workers, progress)
         finally:
@@ -649,7 +655,7 @@ class Runtime:
                 events, after = self.journal.outbox(cursor)
                 if after == cursor:
                     return
-                told = executions_of(events, self._opening_data)
+                told = executions_of(events, self._opening_data, self.journal.events)
                 cursor = self.tracking.ingest(PRODUCER, after, told).cursor
         except Exception as error:
             log.warning("tracking is behind; the next run or command catches up: %s", error)

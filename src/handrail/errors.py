@@ -315,14 +315,16 @@ class RunCancelled(RunError):
 class RunWaiting(RunError):
     """The run waits for answers; `waits` are the questions. It can be resumed."""
 
-    def __init__(self, run_id: str, waits: Sequence[Any]) -> None:
+    def __init__(self, run_id: str, waits: Sequence[Any], *, can_resume: bool = True) -> None:
         self.run_id = run_id
         self.waits = list(waits)
         asked = "; ".join(f"task '{wait.task}' asks {wait.prompt!r}" for wait in self.waits)
-        super().__init__(
-            f"Run {run_id} is waiting: {asked}. Answer with: handrail answer {run_id} VALUE, "
-            f"then: handrail resume {run_id}"
+        what_next = (
+            f"Answer with: handrail answer {run_id} VALUE, then: handrail resume {run_id}"
+            if can_resume
+            else "It was run in memory, where nobody can answer: run it with a journal."
         )
+        super().__init__(f"Run {run_id} is waiting: {asked}. {what_next}")
 
 
 class RunNotFound(RunError, LookupError):

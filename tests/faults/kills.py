@@ -68,7 +68,7 @@ def trial(folder: Path, number: int, expected: Ending) -> str:
     killed_at: list[float] = []
     for _ in range(chance.choice((1, 1, 1, 2, 2, 3))):
         process = _start(folder, _next_words(folder))
-        killed_at.append(chance.uniform(0, expected.seconds))
+        killed_at.append(chance.uniform(0, expected.seconds * 0.95))
         if not _kill(process, killed_at[-1]):
             killed_at.pop()
             break

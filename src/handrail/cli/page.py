@@ -219,6 +219,8 @@ def _graph(run: RunHistory, links: dict[str, str]) -> str:
     from handrail.flow.svg import svg
 
     picture = picture_of(run)
+    if not picture.nodes:
+        return ""
     if len(picture.nodes) > _MOST_NODES or len(picture.edges) > _MOST_EDGES:
         size = f"{counted(len(picture.nodes), 'node')} and {counted(len(picture.edges), 'edge')}"
         command = f"handrail graph {run.run_id} -o graph.svg"

@@ -6,7 +6,7 @@ remembers what was composed and can be added to a workflow later.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -181,6 +181,7 @@ class ParallelGroup(Composable):
         policy: Any = None,
         max_workers: int | None = None,
         backend: str | None = None,
+        backend_config: Mapping[str, Any] | None = None,
     ) -> ParallelGroup:
         """Says how the group is run; returns it.
 
@@ -189,7 +190,15 @@ class ParallelGroup(Composable):
             max_workers: tasks of the group that run at the same time.
             backend: `"threading"` (the default), `"direct"` (one after the other), or a
                 handler type for members that name none.
+            backend_config: `{"thread_count": n}` is another spelling of `max_workers=n`.
         """
+        config = dict(backend_config or {})
+        max_workers = config.pop("thread_count", None) if max_workers is None else max_workers
+        if config:
+            raise WorkflowDefinitionError(
+                f"backend_config has no {', '.join(map(repr, sorted(config)))}; "
+                f"it has 'thread_count'"
+            )
         if max_workers is not None and max_workers < 1:
             raise WorkflowDefinitionError(f"max_workers={max_workers} must be at least 1")
         self.policy = policy if policy is not None else self.policy

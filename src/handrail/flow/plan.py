@@ -140,6 +140,7 @@ class Plan:
         self.nodes: list[Node] = []
         self.by_name: dict[str, Node] = {}
         self._followers: dict[int, frozenset[int]] = {}
+        self._graph = graph
         self._inputs = inputs
         self._has_workspace = has_workspace
         self._resources = resources or {}
@@ -187,16 +188,16 @@ class Plan:
         for node in self.nodes:
             node.wait_count = len(node.parents)
             if node.group is not None:
-                names = [
-                    graph.name_of(end) for member in node.group.members for end in member.ends()
-                ]
-                node.members = tuple(
-                    (name, self.by_name[name].index) for name in names if name in self.by_name
-                )
-
+                self._place_ends(graph, node, node.group)
         for node in self.nodes:
             if node.group is not None:
                 self._place_members(graph, node, node.group)
+
+    def _place_ends(self, graph: TaskGraph, node: Node, group: ParallelGroup) -> None:
+        names = [graph.name_of(end) for member in group.members for end in member.ends()]
+        node.members = tuple(
+            (name, self.by_name[name].index) for name in names if name in self.by_name
+        )
 
     def _place_members(self, graph: TaskGraph, node: Node, group: ParallelGroup) -> None:
         node.policy = policy_of(group.policy, [name for name, _ in node.members])
@@ -335,6 +336,35 @@ class Plan:
         if source is None:
             raise UnknownTaskError(task.items.name, tuple(self.by_name))
         return Binding("", "result", node=source.index)
+
+    def include(self, name: str) -> list[Node]:
+        """Adds a task of the workflow that the run's start left out, and what follows it.
+
+        Returns the nodes that are new.
+        """
+        known = len(self.nodes)
+        reachable = _reachable(self._graph, name)
+        for other, left_out in self._graph.nodes():
+            if other in reachable and other not in self.by_name:
+                self._add(other, left_out)
+        added = self.nodes[known:]
+        for node in added:
+            for other in self._graph.successors(node.name):
+                after = self.by_name[other]
+                node.successors.append(after.index)
+                after.parents.append(node.index)
+        for node in added:
+            if node.group is not None:
+                self._place_ends(self._graph, node, node.group)
+                self._place_members(self._graph, node, node.group)
+        for node in added:
+            node.bindings = self._bindings(node)
+        self._followers.clear()
+        return added
+
+    def check(self, task: Task) -> None:
+        """Raises `WorkflowDefinitionError` for a task that could not be added."""
+        self._bindings(Node(-1, task.task_id, task))
 
     def add(self, task: Task, name: str, within: int, member: str) -> Node:
         """Adds a task that a body asked for. It waits for nobody.

@@ -113,7 +113,7 @@ class _Painter:
     def _node(self, node: PictureNode, place: Rectangle) -> None:
         look = LOOKS.get(node.state or "")
         line, fill = look.light if look else (LIGHT.node_line, LIGHT.node)
-        opacity, style = (0.62, (0, (3, 2.2))) if look and look.is_faint else (1.0, "solid")
+        opacity, style = (0.7, (0, (3, 2.2))) if look and look.is_faint else (1.0, "solid")
         radius = place.height / 2 if node.kind == "group" else 8
         if node.kind == "map":
             behind = Rectangle(place.x + 4, place.y + 4, place.width, place.height)

@@ -24,6 +24,7 @@ from handrail.flow.routes import Point
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif"
 _MARK_RADIUS = 8.0
 _BASE = f"""
+.hg{{color-scheme:light dark}}
 .hg text{{font-family:{_FONT}}}
 .hg .name{{font-size:{NAME_SIZE:g}px;font-weight:500}}
 .hg .note{{font-size:{NOTE_SIZE:g}px}}
@@ -32,7 +33,7 @@ _BASE = f"""
 .hg .box>rect{{stroke-width:1}}
 .hg .edge{{fill:none;stroke-width:1.4}}
 .hg .loop{{stroke-dasharray:5 4}}
-.hg .faint>*{{opacity:.62}}
+.hg .faint>*{{opacity:.7}}
 .hg .faint rect{{stroke-dasharray:4 3}}
 .hg .mark{{fill:none;stroke-width:1.8;stroke-linecap:round;stroke-linejoin:round}}
 .hg a:focus{{outline:none}}

@@ -22,8 +22,11 @@ _STATES = {
     kinds.TASK_SUCCEEDED: "succeeded",
     kinds.TASK_FAILED: "failed",
     kinds.TASK_RETRIED: "failed",
+    # The attempt that gets the answer takes its place.
+    kinds.WAIT_ASKED: "superseded",
 }
-
+#: How epochs end that may leave attempts behind, of whose end nothing tells.
+_CUT_SHORT = ("crashed", "cancelled")
 
 #: What becomes of an epoch that another one continues, by the state the run was in.
 _CONTINUED = {"running": "crashed", "waiting": "superseded"}
@@ -32,7 +35,9 @@ Fields = dict[str, Any]
 
 
 def executions_of(
-    events: Iterable[StoredEvent], opening: Callable[[str], dict[str, Any]]
+    events: Iterable[StoredEvent],
+    opening: Callable[[str], dict[str, Any]],
+    events_of: Callable[[str], Iterable[StoredEvent]],
 ) -> list[ExecutionEvent]:
     """What tracking is told of the events of runs; one record for each execution among them.
 
@@ -41,12 +46,14 @@ def executions_of(
 
     Args:
         opening: gives the data of a run's first event.
+        events_of: gives all events of a run; asked for epochs that were cut short.
     """
     told: dict[str, Fields] = {}
     for stored in events:
         data = opening(stored.run_id)
         of_one = _of_attempt if stored.event.task else _of_run
-        for fields in of_one(stored, data):
+        left = _left_behind(stored, data, events_of) if _cuts_short(stored) else ()
+        for fields in (*of_one(stored, data), *left):
             key = fields["key"]
             told[key] = _together(told[key], fields) if key in told else fields
     return [ExecutionEvent(**fields) for fields in told.values()]
@@ -110,6 +117,41 @@ def _of_run(stored: StoredEvent, opening: dict[str, Any]) -> Iterator[Fields]:
                 "output_ref": data.get("ref"),
             },
             error=ErrorDetail(type="RunFailed", message=reason) if reason else None,
+        )
+
+
+def _cuts_short(stored: StoredEvent) -> bool:
+    """Does the event tell that an epoch is over that may have left attempts behind?"""
+    data = stored.event.data or {}
+    if stored.event.kind == kinds.RUN_RESUMED:
+        return bool(data.get("before") == "running")
+    return stored.event.kind == kinds.RUN_FINISHED and data["state"] in _CUT_SHORT
+
+
+def _left_behind(
+    stored: StoredEvent,
+    opening: dict[str, Any],
+    events_of: Callable[[str], Iterable[StoredEvent]],
+) -> Iterator[Fields]:
+    """The ends of attempts that an epoch began and whose end it did not tell."""
+    is_resume = stored.event.kind == kinds.RUN_RESUMED
+    state = "crashed" if is_resume else (stored.event.data or {})["state"]
+    epoch = stored.epoch - 1 if is_resume else stored.epoch
+    open_attempts: dict[str, str] = {}
+    for earlier in events_of(stored.run_id):
+        event = earlier.event
+        if earlier.epoch == epoch and event.kind == kinds.TASK_STARTED:
+            open_attempts[event.attempt] = event.task
+        elif event.kind in _STATES:
+            open_attempts.pop(event.attempt, None)
+    for attempt, task in open_attempts.items():
+        yield Fields(
+            key=attempt,
+            pipeline=f"{opening['workflow']}/{task}",
+            pipeline_type_name="task",
+            state=state,
+            at=_at(stored),
+            ended_at=_at(stored),
         )
 
 

@@ -187,6 +187,8 @@ class TaskExecutionContext:
     def next_task(self, task: Task | str, goto: bool = False) -> str:
         """Lets another task run when this one is finished; returns its name.
 
+        A new task whose name another new one has gets a number behind it.
+
         Args:
             task: a task of the workflow, by itself or by name: the run jumps to it and leaves
                 out what follows this task. Or a new task: it runs besides what follows.

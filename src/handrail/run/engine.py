@@ -87,7 +87,7 @@ class WorkflowEngine:
 
     def check_handlers(self, plan: Plan) -> None:
         """Raises for the first task whose handler is unknown, missing, or lacks an option."""
-        for handler_type in {node.handler_type for node in plan.nodes if node.definition}:
+        for handler_type in dict.fromkeys(n.handler_type for n in plan.nodes if n.definition):
             self.handler(handler_type)
         for node in plan.nodes:
             if node.definition is not None and node.definition.handler_options:
@@ -149,13 +149,14 @@ def raise_failure(loop: RunLoop, run_id: str, next_step: str = "") -> None:
     """Raises `RunFailed` if a task of the loop failed for good."""
     if loop.failure is None:
         if loop.waits:
-            raise RunWaiting(run_id, [wait for wait, _, _ in loop.waits.values()])
+            waits = [wait for wait, _, _ in loop.waits.values()]
+            raise RunWaiting(run_id, waits, can_resume=loop.is_journaled)
         return
     task_id, error = loop.failure
     if isinstance(error, RunError):
         raise error
     raise RunFailed(
-        f"Run {run_id}: task '{task_id}' failed: {one_line(error)}{next_step}",
+        f"Run {run_id}: task '{task_id}' failed: {one_line(error).rstrip('.')}{next_step}",
         run_id=run_id,
         task_id=task_id,
         cause=error,

@@ -202,12 +202,24 @@ class _Fold:
             self.close(data["state"], event.at, data.get("reason"))
         elif event.kind == kinds.GROUP_FINISHED:
             self.groups[event.task] = data["state"]
+            if data["state"] == "succeeded" and data["failed"]:
+                self._accept_failures(event.task)
         elif event.task:
             if event.task not in self.tasks:
                 self.tasks[event.task] = _Task(event.task)
             self.tasks[event.task].add(stored.epoch, event, data)
             for request in data.get("then", ()):
                 self._ask(event.task, request)
+
+    def _accept_failures(self, group: str) -> None:
+        """What failed within a group that succeeded all the same stays as it is."""
+        within = self.opening.get("within", {})
+        for name, task in self.tasks.items():
+            outer = within.get(name)
+            while outer is not None and outer != group:
+                outer = within.get(outer)
+            if outer == group:
+                task.accept_failure()
 
     def _ask(self, task: str, request: list[Any]) -> None:
         """Notes where a body sent the run; see `handrail.run.control.to_data`."""
@@ -247,6 +259,7 @@ class _Task:
         self._attempts: list[AttemptHistory] = []
         self._places: dict[str, int] = {}
         self._known: dict[str, Any] = {"name": name, "handler": handler}
+        self._is_accepted = False
         self._set("queued")
 
     def history(self) -> TaskHistory:
@@ -284,9 +297,13 @@ class _Task:
 
     def reopen(self) -> None:
         """At the opening of another epoch: what is not done is to be done again."""
-        if self._known["state"] != "succeeded":
+        if self._known["state"] != "succeeded" and not self._is_accepted:
             self._known = {"name": self._known["name"], "handler": self._known["handler"]}
             self._set("queued")
+
+    def accept_failure(self) -> None:
+        """Its group succeeded: if it failed, it is not to be done again."""
+        self._is_accepted = self._known["state"] == "failed"
 
     def _set(self, state: str, **known: Any) -> None:
         self._known.update(known, state=state)
@@ -301,6 +318,7 @@ class _Task:
             started_at=event.at,
             input_ref=data.get("ref"),
         )
+        self._is_accepted = False
         self._places[event.attempt] = len(self._attempts)
         self._attempts.append(attempt)
         started_at = event.at if is_first else self._known.get("started_at")

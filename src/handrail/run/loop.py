@@ -112,6 +112,10 @@ class RunLoop:
         #: Questions that are open: with the task that asked, and until when it is waited for.
         self.waits: dict[str, tuple[Wait, Node, float]] = {}
         self._look_for_answers = look_for_answers
+        #: The task or group that finished last.
+        self._last: Node | None = None
+        #: Nodes whose replayed results had been kept in memory only.
+        self._lost: list[str] = []
         #: The task that ended the run by its own wish.
         self._ended_by: Node | None = None
         self._sequence = 0
@@ -139,6 +143,11 @@ class RunLoop:
             self._recorder.flush()
             self._launcher.close()
             resources.close(self.setting.run_id)
+
+    @property
+    def is_journaled(self) -> bool:
+        """Can the run be found again by a later process?"""
+        return self._look_for_answers is not None
 
     @property
     def _is_over(self) -> bool:
@@ -200,6 +209,7 @@ class RunLoop:
             flight.requests = self.context.requests.pop(flight.attempt_id, ())
         if flight.error is None:
             try:
+                self._check(flight.requests)
                 self._acceptor.accept(flight)
             except HandrailError as error:
                 flight.error = error
@@ -218,6 +228,7 @@ class RunLoop:
             self._finish_item(node, value)
             return
         self.context.results[node.name] = value
+        self._last = node
         if self._is_over:
             return
         if requests and not self._obey(node, requests):
@@ -314,6 +325,11 @@ class RunLoop:
 
     # What bodies ask for
 
+    def _check(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            if isinstance(request, NextTask) and not isinstance(request.task, str):
+                self.plan.check(request.task)
+
     def _obey(self, node: Node, requests: Sequence[Request]) -> bool:
         """Does what a finished body asked for. False: what follows it is left out."""
         follows = True
@@ -339,18 +355,24 @@ class RunLoop:
             self._left_out |= self.plan.followers(node)
         if isinstance(task, str):
             self._has_jumped = True
+            if task not in self.plan.by_name:
+                self._take_in(self.plan.include(task))
             self._go_back(self.plan.by_name[task])
             return False
         added = self.plan.add(task, self._free_name(task.task_id), node.within, node.member)
-        self._waiting.append(0)
-        self._is_done.append(False)
-        self._rounds.append(0)
+        self._take_in([added])
         foreseen = self._foreseen.pop(added.name, None)
         if foreseen is None:
             self._ready.append(added)
         else:
             self._take_back(added, foreseen)
         return not request.goto
+
+    def _take_in(self, added: Sequence[Node]) -> None:
+        """Opens the books of nodes that were added to the plan."""
+        self._waiting += [node.wait_count for node in added]
+        self._is_done += [False] * len(added)
+        self._rounds += [0] * len(added)
 
     def _free_name(self, name: str) -> str:
         if name not in self.plan.by_name:
@@ -626,6 +648,7 @@ class RunLoop:
         try:
             value = decode(data["result"])
         except InMemoryOnly:
+            self._lost.append(node.name)
             return
         if "ref" in data:
             self._acceptor.refs[node.index] = self._acceptor.latest_ref = data["ref"]
@@ -681,20 +704,26 @@ class RunLoop:
     # The end
 
     def result(self) -> Any:
-        """The result of the only node that nothing follows, or `{name: result}`."""
+        """The result of the only node that nothing follows, or `{name: result}`.
+
+        Where bodies jumped, only of those that ran; if none of them did, the last result.
+        """
         results = self.context.results
         if self._ended_by is not None:
             return results.get(self._ended_by.name)
-        sinks = [node.name for node in self.plan.sinks] or [self.plan.nodes[-1].name]
-        if len(sinks) == 1:
-            return results.get(sinks[0])
-        return {name: results.get(name) for name in sinks}
+        sinks = [node.name for node in self.plan.sinks if node.name in results]
+        if len(sinks) > 1:
+            return {name: results[name] for name in sinks}
+        if sinks:
+            return results[sinks[0]]
+        return results.get(self._last.name) if self._last is not None else None
 
     def missing_results(self) -> list[str]:
-        """Nodes whose results make the run's result and are not there."""
+        """Replayed nodes whose results make the run's result and were kept in memory only."""
+        wanted = {node.name for node in self.plan.sinks}
         if self._ended_by is not None:
-            return []
-        return [node.name for node in self.plan.sinks if node.name not in self.context.results]
+            wanted = {self._ended_by.name}
+        return [name for name in self._lost if name in wanted]
 
     @property
     def final_ref(self) -> str | None:

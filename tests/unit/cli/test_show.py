@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,6 +56,29 @@ def test_a_run_is_told_as_json(handrail: Call, songs: str, storm: str) -> None:
 def test_a_task_is_told_as_json(handrail: Call, songs: str) -> None:
     task = json.loads(handrail("show", f"{songs}/count", "--json").stdout)
     assert (task["run_id"], task["name"], task["result"]) == (songs, "count", 3)
+
+
+def test_a_run_is_written_as_a_page(handrail: Call, storm: str, tmp_path: Path) -> None:
+    path = tmp_path / "storm.html"
+    result = handrail("show", storm, "--html", str(path))
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == f"Wrote {path}.\n"
+    written = path.read_text(encoding="utf-8")
+    assert "<h1>storm</h1>" in written
+    assert "too [high]\\x1b[2J" in written
+    assert "\x1b" not in written
+
+
+def test_a_page_has_the_end_of_the_log(handrail: Call, songs: str, tmp_path: Path) -> None:
+    path = tmp_path / "songs.html"
+    handrail("show", songs, "--html", str(path))
+    assert "counting [bold]songs" in path.read_text(encoding="utf-8")
+
+
+def test_a_page_that_cannot_be_written_is_refused(handrail: Call, songs: str) -> None:
+    result = handrail("show", songs, "--html", "no/such/folder/songs.html")
+    assert result.exit_code == 2
+    assert "Cannot write no/such/folder/songs.html: No such file" in result.stderr
 
 
 def test_an_unknown_task_is_refused_with_those_known(handrail: Call, songs: str) -> None:

@@ -43,7 +43,7 @@ def stored(
 
 
 def told(*events: StoredEvent, **changes: Any) -> list[ExecutionEvent]:
-    return list(executions_of(events, lambda run_id: {**OPENING, **changes}))
+    return executions_of(events, lambda run_id: {**OPENING, **changes}, lambda run_id: events)
 
 
 def only(*events: StoredEvent, **changes: Any) -> ExecutionEvent:
@@ -123,6 +123,27 @@ def test_a_failure_tells_its_error(kind: str) -> None:
     found = only(stored(kind, "load", "r-1-1", error=describe(KeyError("x")), delay_seconds=1))
     assert found.error is not None
     assert (found.state, found.error.type, found.error.message) == ("failed", "KeyError", "'x'")
+
+
+def test_attempts_that_were_under_way_end_with_their_epoch() -> None:
+    killed = told(
+        stored(TASK_STARTED, "load", "r-1-1"),
+        stored(TASK_SUCCEEDED, "load", "r-1-1", result="1"),
+        stored(TASK_STARTED, "save", "r-1-2"),
+        stored(RUN_RESUMED, epoch=2, before="running"),
+        stored(TASK_STARTED, "save", "r-2-1", epoch=2),
+    )
+    states = {found.key: found.state for found in killed if "-" in found.key}
+    assert states == {"r-1-1": "succeeded", "r-1-2": "crashed", "r-2-1": "running"}
+    cancelled = told(stored(TASK_STARTED, "load", "r-1-1"), stored(RUN_FINISHED, state="cancelled"))
+    assert [found.state for found in cancelled] == ["cancelled", "cancelled"]
+
+
+def test_an_attempt_that_asked_gives_its_place_to_another() -> None:
+    found = only(
+        stored(TASK_STARTED, "ask", "r-1-1"), stored("wait.asked", "ask", "r-1-1", prompt="?")
+    )
+    assert (found.state, found.ended_at) == ("superseded", AT)
 
 
 def test_other_news_is_left_out() -> None:

@@ -9,6 +9,7 @@ import pytest
 from handrail import (
     CycleLimitExceeded,
     ExecutionContext,
+    MissingParameterError,
     RetryPolicy,
     RunCancelled,
     RunFailed,
@@ -230,3 +231,54 @@ def test_terminating_does_not_wait_for_retries_or_answers() -> None:
         context.request_approval("Well?")
 
     assert run(parallel(flaky, ask, stop)) == "stopped"
+
+
+def test_a_jump_goes_to_a_task_that_the_start_left_out() -> None:
+    recover = note("recover")
+
+    @task(inject_context=True)
+    def check(context: TaskExecutionContext) -> None:
+        context.next_task(recover)
+
+    graph = TaskGraph()
+    graph.include(note("before") >> check >> note("skipped"))
+    graph.include(recover >> note("end"))
+    with WorkflowEngine() as engine:
+        assert engine.execute(ExecutionContext(graph), start="check") == "end"
+    assert ran == ["recover", "end"]
+
+
+def test_a_new_task_that_lacks_an_argument_fails_the_task_that_asked() -> None:
+    @task
+    def needy(nowhere: int) -> int:
+        return nowhere
+
+    @task(inject_context=True)
+    def first(context: TaskExecutionContext) -> None:
+        context.next_task(needy)
+
+    with pytest.raises(RunFailed) as caught:
+        run(first >> note("never"))
+    assert caught.value.task_id == "first"
+    assert isinstance(caught.value.cause, MissingParameterError)
+    assert ran == []
+
+
+def test_the_result_is_that_of_what_ran() -> None:
+    big, small = note("big"), note("small")
+
+    @task(inject_context=True)
+    def choose(context: TaskExecutionContext) -> None:
+        context.next_task("big")
+
+    assert run(choose >> big, choose >> small) == "big"
+
+
+def test_after_a_goto_to_a_new_task_its_result_is_the_runs() -> None:
+    extra = note("extra")
+
+    @task(inject_context=True)
+    def first(context: TaskExecutionContext) -> None:
+        context.next_task(extra, goto=True)
+
+    assert run(first >> note("after")) == "extra"

@@ -273,3 +273,58 @@ def test_twenty_thousand_rounds_are_folded_in_no_time() -> None:
 
     assert task(journal.history(), "load").tries == 20_000
     assert time.thread_time() - started < 2.0  # some 0.2 s are seen; quadratic work takes longer
+
+
+# Groups, maps, loops, questions
+
+
+def test_the_plan_tells_groups_and_loops() -> None:
+    opening = {"within": {"load": "both"}, "loops": [["store", "load"]]}
+    journal = Journal().add(kinds.RUN_STARTED, **{**OPENING, **opening})
+    run = RunHistory.of(RECORD, journal.events)
+    assert run.within == {"load": "both"}
+    assert run.loops == (("store", "load"),)
+
+
+def test_an_old_journal_without_them_is_read() -> None:
+    run = RunHistory.of(RECORD, Journal().open().events)
+    assert (run.within, run.loops, run.groups) == ({}, (), {})
+
+
+def test_the_verdict_on_a_group_is_no_task() -> None:
+    journal = Journal().open().add(kinds.GROUP_FINISHED, "both", state="failed", failed={})
+    run = RunHistory.of(RECORD, journal.events)
+    assert run.groups == {"both": "failed"}
+    assert [task.name for task in run.tasks] == ["load", "store"]
+
+
+def test_where_bodies_sent_the_run_is_told() -> None:
+    then = [["next", "made", None, "{}", False], ["goto", "store"], ["again", "1"]]
+    journal = Journal().open().start("load", "a1").succeed("load", "a1", then=then)
+    run = RunHistory.of(RECORD, journal.events)
+    assert run.edges == (("load", "store"), ("load", "made"))
+    assert run.loops == (("load", "store"), ("load", "load"))
+
+
+def test_a_question_ends_the_attempt_and_its_task_waits() -> None:
+    journal = Journal().open().start("load", "a1").add(kinds.WAIT_ASKED, "load", "a1")
+    task = RunHistory.of(RECORD, journal.end("waiting").events).tasks[0]
+    assert (task.state, task.attempts[0].state) == ("waiting", "waiting")
+    assert task.attempts[0].finished_at == 3000
+
+
+def test_a_mapped_task_is_told_by_its_items() -> None:
+    journal = Journal().open().start("load[0]", "a1").start("load[1]", "a2")
+    journal.succeed("load[0]", "a1", 1)
+    running = RunHistory.of(RECORD, journal.events).tasks[0]
+    assert (running.name, running.state, running.finished_at) == ("load", "running", None)
+    journal.succeed("load[1]", "a2", 2)
+    done = RunHistory.of(RECORD, journal.events).tasks[0]
+    assert (done.state, done.started_at, done.finished_at) == ("succeeded", 2000, 5000)
+    assert (done.tries, done.result) == (0, None)
+
+
+def test_a_mapped_task_is_as_its_worst_item() -> None:
+    journal = Journal().open().start("load[0]", "a1").start("load[1]", "a2")
+    journal.succeed("load[0]", "a1", 1).add(kinds.TASK_FAILED, "load[1]", "a2", error=ERROR)
+    assert RunHistory.of(RECORD, journal.events).tasks[0].state == "failed"
