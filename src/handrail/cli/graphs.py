@@ -16,7 +16,7 @@ from handrail.cli.text import STYLES, counted, duration
 from handrail.errors import RuntimeConfigError
 
 if TYPE_CHECKING:
-    from handrail.flow.picture import Picture
+    from handrail.flow.pictures.picture import Picture
     from handrail.run.history import RunHistory, TaskHistory
 
 
@@ -75,7 +75,7 @@ def is_run(text: str) -> bool:
 
 def _of_workflow(what: str) -> tuple[Picture, str]:
     from handrail.flow.locate import load_workflow
-    from handrail.flow.picture import Picture
+    from handrail.flow.pictures.picture import Picture
 
     flow = load_workflow(what)
     return Picture.of(flow.graph, without=flow.templates()), flow.name
@@ -90,7 +90,7 @@ def _of_run(shell: Shell, run_id: str) -> tuple[Picture, str]:
 
 def picture_of(run: RunHistory) -> Picture:
     """The picture of a run: of its plan and of what its tasks added, in their states."""
-    from handrail.flow.picture import Picture, PictureEdge, PictureNode
+    from handrail.flow.pictures.picture import Picture, PictureEdge, PictureNode
 
     tasks = {task.name: task for task in run.tasks}
     items = Counter(name for task in tasks if (name := mapped_by(task, tasks)) is not None)
@@ -150,7 +150,7 @@ def _note(task: TaskHistory, item_count: int) -> str:
 
 
 def _show(screen: Screen, picture: Picture) -> None:
-    from handrail.flow.text import text_lines
+    from handrail.flow.pictures.text import text_lines
 
     for line in text_lines(picture):
         shown = Text(line.gutter, "dim").append(line.name, f"not dim {_style(line.state)}".strip())

@@ -16,7 +16,7 @@ from handrail.cli.graphs import mapped_by, picture_of
 from handrail.cli.questions import how_to_answer, sentence
 from handrail.cli.text import block, clock, counted, duration, first_line, moment, took, visible
 from handrail.cli.values import pretty, short, type_of
-from handrail.flow.looks import LOOKS, Look
+from handrail.flow.pictures.looks import LOOKS, Look
 
 if TYPE_CHECKING:
     from handrail.run.history import AttemptHistory, RunHistory, TaskHistory
@@ -215,8 +215,8 @@ def _questions(run: RunHistory, waits: Sequence[Wait]) -> str:
 
 
 def _graph(run: RunHistory, links: dict[str, str]) -> str:
-    from handrail.flow.layout import lay_out
-    from handrail.flow.svg import svg
+    from handrail.flow.pictures.layout import lay_out
+    from handrail.flow.pictures.svg import svg
 
     picture = picture_of(run)
     if not picture.nodes:

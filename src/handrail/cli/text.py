@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from datetime import datetime
 
-from handrail.flow.letters import visible as visible
+from handrail.flow.pictures.letters import visible as visible
 
 MARKS = {
     "queued": "·",

@@ -10,39 +10,39 @@ from handrail.errors import WorkflowDefinitionError
 from handrail.flow.graph import TaskGraph
 
 if TYPE_CHECKING:
-    from handrail.flow.picture import Picture
+    from handrail.flow.pictures.picture import Picture
 
 # What draws is imported late: most runs draw nothing.
 
 
 def _text(picture: Picture, title: str) -> str:
-    from handrail.flow.text import text_lines
+    from handrail.flow.pictures.text import text_lines
 
     return "\n".join(map(str, text_lines(picture)))
 
 
 def _mermaid(picture: Picture, title: str) -> str:
-    from handrail.flow.notation import mermaid
+    from handrail.flow.pictures.notation import mermaid
 
     return mermaid(picture)
 
 
 def _dot(picture: Picture, title: str) -> str:
-    from handrail.flow.notation import dot
+    from handrail.flow.pictures.notation import dot
 
     return dot(picture)
 
 
 def _svg(picture: Picture, title: str) -> str:
-    from handrail.flow.layout import lay_out
-    from handrail.flow.svg import svg
+    from handrail.flow.pictures.layout import lay_out
+    from handrail.flow.pictures.svg import svg
 
     return svg(lay_out(picture), title=title)
 
 
 def _png(picture: Picture, title: str) -> bytes:
-    from handrail.flow.layout import lay_out
-    from handrail.flow.png import png
+    from handrail.flow.pictures.layout import lay_out
+    from handrail.flow.pictures.png import png
 
     return png(lay_out(picture))
 
@@ -76,7 +76,7 @@ def draw(
     without: Collection[str] = (),
 ) -> str | bytes:
     """Draws a graph, as `workflow.draw` says; `without` the nodes of those names."""
-    from handrail.flow.picture import Picture
+    from handrail.flow.pictures.picture import Picture
 
     return draw_picture(Picture.of(graph, states, without), format, path, title=title)
 

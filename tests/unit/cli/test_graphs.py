@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from handrail.cli.graphs import is_run, picture_of
-from handrail.flow.picture import PictureEdge, PictureNode
+from handrail.flow.pictures.picture import PictureEdge, PictureNode
 from tests.unit.cli.histories import a_run, a_task, an_attempt
 
 if TYPE_CHECKING:

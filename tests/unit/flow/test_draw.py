@@ -9,7 +9,7 @@ from handrail.errors import WorkflowDefinitionError
 from handrail.flow.draw import FORMATS, draw
 from handrail.flow.graph import TaskGraph
 from handrail.flow.workflow import workflow
-from tests.unit.flow.pictures import five, graph_of
+from tests.unit.flow.samples import five, graph_of
 
 _STARTS = {
     "text": "● extract",

@@ -9,8 +9,8 @@ from functools import cached_property
 from handrail.contracts.expr import Composable, ParallelGroup, Sequence
 from handrail.contracts.task import MappedTask, Task
 from handrail.flow.graph import GraphNode, TaskGraph
-from handrail.flow.letters import shortened, visible
-from handrail.flow.looks import WORST_FIRST
+from handrail.flow.pictures.letters import shortened, visible
+from handrail.flow.pictures.looks import WORST_FIRST
 
 _LABEL_CELLS = 34
 

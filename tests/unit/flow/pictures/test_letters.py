@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from handrail.flow.letters import cell_count, shortened, visible, width_of
+from handrail.flow.pictures.letters import cell_count, shortened, visible, width_of
 
 
 @pytest.mark.parametrize(

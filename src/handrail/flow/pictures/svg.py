@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from xml.sax.saxutils import escape, quoteattr
 
-from handrail.flow.layout import (
+from handrail.flow.pictures.layout import (
     NAME_SIZE,
     NOTE_SIZE,
     TEXT_START,
@@ -16,10 +16,10 @@ from handrail.flow.layout import (
     Layout,
     Rectangle,
 )
-from handrail.flow.letters import visible
-from handrail.flow.looks import DARK, LIGHT, LOOKS, Look, Theme
-from handrail.flow.picture import PictureNode
-from handrail.flow.routes import Point
+from handrail.flow.pictures.letters import visible
+from handrail.flow.pictures.looks import DARK, LIGHT, LOOKS, Look, Theme
+from handrail.flow.pictures.picture import PictureNode
+from handrail.flow.pictures.routes import Point
 
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif"
 _MARK_RADIUS = 8.0

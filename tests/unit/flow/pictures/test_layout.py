@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from handrail.contracts.expr import chain, parallel
 from handrail.contracts.task import Task
-from handrail.flow.layers import Layers
-from handrail.flow.layout import Curve, Layout, Rectangle, lay_out
-from handrail.flow.picture import Picture, PictureEdge, PictureNode
-from handrail.flow.places import _rising
-from handrail.flow.routes import Point
-from handrail.flow.things import Link, Thing
-from tests.unit.flow.pictures import five, graph_of, hostile, sixty
+from handrail.flow.pictures.layers import Layers
+from handrail.flow.pictures.layout import Curve, Layout, Rectangle, lay_out
+from handrail.flow.pictures.picture import Picture, PictureEdge, PictureNode
+from handrail.flow.pictures.places import _rising
+from handrail.flow.pictures.routes import Point
+from handrail.flow.pictures.things import Link, Thing
+from tests.unit.flow.samples import five, graph_of, hostile, sixty
 
 
 def overlap(one: Rectangle, other: Rectangle, by: float = 0.5) -> bool:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from handrail.flow.layers import Layers
-from handrail.flow.letters import width_of
-from handrail.flow.picture import Picture, PictureNode
-from handrail.flow.routes import Piece, Point, route
-from handrail.flow.things import Link, Thing
+from handrail.flow.pictures.layers import Layers
+from handrail.flow.pictures.letters import width_of
+from handrail.flow.pictures.picture import Picture, PictureNode
+from handrail.flow.pictures.routes import Piece, Point, route
+from handrail.flow.pictures.things import Link, Thing
 
 #: Sizes of letters: names, second lines, titles of boxes.
 NAME_SIZE, NOTE_SIZE, TITLE_SIZE = 13.0, 10.5, 11.5

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from handrail.errors import NotInstalledError
-from handrail.flow.layout import Layout, lay_out
-from handrail.flow.picture import Picture
-from handrail.flow.png import png
-from tests.unit.flow.pictures import five, hostile, sixty
+from handrail.flow.pictures.layout import Layout, lay_out
+from handrail.flow.pictures.picture import Picture
+from handrail.flow.pictures.png import png
+from tests.unit.flow.samples import five, hostile, sixty
 
 
 def size(image: bytes) -> tuple[int, int]:

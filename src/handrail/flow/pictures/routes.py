@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from handrail.flow.layers import Layers
-from handrail.flow.things import Link
+from handrail.flow.pictures.layers import Layers
+from handrail.flow.pictures.things import Link
 
 Point = tuple[float, float]
 #: One point (straight to there), or three (a cubic Bézier's).

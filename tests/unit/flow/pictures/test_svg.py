@@ -8,11 +8,11 @@ import pytest
 from handrail.contracts.event import STATES
 from handrail.contracts.task import Task, task
 from handrail.flow.graph import TaskGraph
-from handrail.flow.layout import lay_out
-from handrail.flow.letters import visible
-from handrail.flow.picture import Picture
-from handrail.flow.svg import svg
-from tests.unit.flow.pictures import HOSTILE, five, graph_of, hostile, sixty
+from handrail.flow.pictures.layout import lay_out
+from handrail.flow.pictures.letters import visible
+from handrail.flow.pictures.picture import Picture
+from handrail.flow.pictures.svg import svg
+from tests.unit.flow.samples import HOSTILE, five, graph_of, hostile, sixty
 
 _SVG = "{http://www.w3.org/2000/svg}"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from handrail.errors import NotInstalledError
-from handrail.flow.layout import (
+from handrail.flow.pictures.layout import (
     NAME_SIZE,
     NOTE_SIZE,
     TEXT_START,
@@ -19,9 +19,9 @@ from handrail.flow.layout import (
     Layout,
     Rectangle,
 )
-from handrail.flow.looks import LIGHT, LOOKS, Look
-from handrail.flow.picture import PictureNode
-from handrail.flow.routes import Point
+from handrail.flow.pictures.looks import LIGHT, LOOKS, Look
+from handrail.flow.pictures.picture import PictureNode
+from handrail.flow.pictures.routes import Point
 
 #: Pixels of the image for one of the layout; less where the image would get too large.
 _SCALE = 2.0

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from handrail.flow.things import Step, Thing
+from handrail.flow.pictures.things import Step, Thing
 
 #: Between neighbours in a layer: two things, and one of them a link passing through.
 _APART, _APART_LINK = 22.0, 14.0

@@ -7,9 +7,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from handrail.flow.notation import dot, mermaid
-from handrail.flow.picture import Picture
-from tests.unit.flow.pictures import five, hostile, sixty
+from handrail.flow.pictures.notation import dot, mermaid
+from handrail.flow.pictures.picture import Picture
+from tests.unit.flow.samples import five, hostile, sixty
 
 
 def test_mermaid_draws_groups_around_their_members() -> None:

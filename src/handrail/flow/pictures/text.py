@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from handrail.flow.letters import cell_count, shortened, visible
-from handrail.flow.looks import mark
-from handrail.flow.picture import Picture, PictureNode
+from handrail.flow.pictures.letters import cell_count, shortened, visible
+from handrail.flow.pictures.looks import mark
+from handrail.flow.pictures.picture import Picture, PictureNode
 
 #: With more lines than this side by side nobody can follow them: nodes are listed instead.
 _MOST_LANES = 16

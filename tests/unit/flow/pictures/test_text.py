@@ -3,9 +3,9 @@ from __future__ import annotations
 from handrail.contracts.expr import parallel
 from handrail.contracts.task import Task, task
 from handrail.flow.graph import TaskGraph
-from handrail.flow.picture import Picture
-from handrail.flow.text import text_lines
-from tests.unit.flow.pictures import HOSTILE, five, graph_of, hostile, sixty
+from handrail.flow.pictures.picture import Picture
+from handrail.flow.pictures.text import text_lines
+from tests.unit.flow.samples import HOSTILE, five, graph_of, hostile, sixty
 
 a, b, c, d, e = (Task(name) for name in "abcde")
 

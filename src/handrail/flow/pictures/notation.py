@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from handrail.flow.letters import visible
-from handrail.flow.looks import LIGHT, LOOKS, mark
-from handrail.flow.picture import Picture, PictureNode
+from handrail.flow.pictures.letters import visible
+from handrail.flow.pictures.looks import LIGHT, LOOKS, mark
+from handrail.flow.pictures.picture import Picture, PictureNode
 
 _INDENT = "    "
 

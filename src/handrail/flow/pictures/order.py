@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Sequence
 
-from handrail.flow.things import Step, Thing
+from handrail.flow.pictures.things import Step, Thing
 
 #: Neighbours in the layer before or after, with the part of their place that a link is off.
 _Near = list[list[tuple[int, float]]]

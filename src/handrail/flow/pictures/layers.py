@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import deque
 from itertools import pairwise
 
-from handrail.flow.order import in_rows
-from handrail.flow.places import Places
-from handrail.flow.things import Link, Step, Thing
+from handrail.flow.pictures.order import in_rows
+from handrail.flow.pictures.places import Places
+from handrail.flow.pictures.things import Link, Step, Thing
 
 _LEAST_GAP, _WIDEST_GAP, _PORT_GAP = 46.0, 180.0, 16.0
 #: Room before the first and after the last layer for links that turn round there.

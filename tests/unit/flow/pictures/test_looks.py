@@ -4,7 +4,7 @@ import pytest
 
 from handrail.cli.text import MARKS
 from handrail.contracts.event import STATES
-from handrail.flow.looks import DARK, LIGHT, LOOKS, WORST_FIRST, mark
+from handrail.flow.pictures.looks import DARK, LIGHT, LOOKS, WORST_FIRST, mark
 
 
 def test_every_state_has_a_look_and_a_rank() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from handrail.contracts.expr import parallel
 from handrail.contracts.task import Task, task
-from handrail.flow.picture import Picture, PictureEdge, PictureNode
-from tests.unit.flow.pictures import five, graph_of, sixty
+from handrail.flow.pictures.picture import Picture, PictureEdge, PictureNode
+from tests.unit.flow.samples import five, graph_of, sixty
 
 a, b, c, d = (Task(name) for name in "abcd")
 
