@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from handrail.errors import RunFailed as RunFailed
     from handrail.errors import RunNotFound as RunNotFound
     from handrail.errors import RuntimeConfigError as RuntimeConfigError
+    from handrail.errors import RunTimeout as RunTimeout
     from handrail.errors import RunWaiting as RunWaiting
     from handrail.errors import StaleAttemptError as StaleAttemptError
     from handrail.errors import StepLimitExceeded as StepLimitExceeded
@@ -175,7 +176,8 @@ _FACE = {
         "TaskFailed TaskTerminalError ParallelGroupError ResourceError GuardrailViolation "
         "PreGuardrailViolation "
         "PostGuardrailViolation StaleAttemptError PublishFenceError AttemptTimeout RunError "
-        "RunFailed RunWaiting RunCancelled RunNotFound RunBusy RunChanged CycleLimitExceeded "
+        "RunFailed RunWaiting RunCancelled RunTimeout "
+        "RunNotFound RunBusy RunChanged CycleLimitExceeded "
         "StepLimitExceeded HandlerError UnknownHandlerError HandlerResultError "
         "NotSerializableError RemoteError WorkerLost RuntimeConfigError NotInstalledError "
         "StoreError "

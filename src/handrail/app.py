@@ -180,6 +180,7 @@ class Runtime:
         engine: WorkflowEngine | None = None,
         max_workers: int | None = None,
         max_steps: int | None = None,
+        timeout: float | None = None,
         journal: str | None = None,
         key: str | None = None,
         ret_context: bool = False,
@@ -198,10 +199,10 @@ class Runtime:
         if journal == "memory":
             check_inputs(plan, ExecutionContext(flow.graph, inputs=inputs))
             result, context = self._execute_in_memory(
-                flow, plan, engine, start_name, inputs, max_workers, max_steps, progress
+                flow, plan, engine, start_name, inputs, max_workers, max_steps, timeout, progress
             )
         else:
-            opening = self._opening(flow, start_name, key, inputs, max_steps)
+            opening = self._opening(flow, start_name, key, inputs, max_steps, timeout)
             check_inputs(plan, ExecutionContext(flow.graph, inputs=opening.inputs))
             self._channels(opening)  # refused before anything runs, too
             lease = self._new_lease(opening.run_id, 1)
@@ -276,6 +277,7 @@ class Runtime:
         inputs: Mapping[str, Any],
         max_workers: int | None,
         max_steps: int | None,
+        timeout: float | None,
         progress: bool | None,
     ) -> tuple[Any, ExecutionContext]:
         if any(node.definition and node.definition.has_workspace for node in plan.nodes):
@@ -291,6 +293,7 @@ class Runtime:
                 workflow=flow.name,
                 max_workers=max_workers,
                 max_steps=max_steps,
+                timeout=timeout,
                 watch=watch.event if watch is not None else None,
             )
         return result, context
@@ -302,6 +305,7 @@ class Runtime:
         key: str | None,
         inputs: dict[str, Any],
         max_steps: int | None,
+        timeout: float | None,
     ) -> Opening:
         base_ref = None
         if flow.workspace is not None:
@@ -320,6 +324,7 @@ class Runtime:
             inputs=inputs,
             start=start,
             max_steps=max_steps,
+            timeout=timeout,
             target=flow.workspace,
             base_ref=base_ref,
             publish=flow.publish,

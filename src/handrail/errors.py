@@ -27,6 +27,7 @@
     │   ├── RunNotFound (LookupError)
     │   ├── RunBusy                           another process holds the run
     │   ├── RunChanged                        the code changed since the run was started
+    │   ├── RunTimeout (TimeoutError)
     │   ├── CycleLimitExceeded
     │   └── StepLimitExceeded
     ├── HandlerError (RuntimeError)           where a body runs could not do its part
@@ -356,6 +357,18 @@ class RunChanged(RunError):
         super().__init__(
             f"Run {run_id} was started with other code for: {', '.join(self.tasks)}. "
             f"Choose: handrail resume {run_id} --changed continue, or --changed rerun"
+        )
+
+
+class RunTimeout(RunError, TimeoutError):
+    """The run took longer than `execute(timeout=...)` allows."""
+
+    def __init__(self, run_id: str, timeout_seconds: float) -> None:
+        self.run_id = run_id
+        self.timeout_seconds = timeout_seconds
+        super().__init__(
+            f"Run {run_id} took longer than timeout={timeout_seconds:g} s; what ran was stopped. "
+            f"What was finished is kept; go on with: handrail resume {run_id}"
         )
 
 

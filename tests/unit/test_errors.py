@@ -34,6 +34,7 @@ BUILT: list[HandrailError] = [
     ),
     errors.ResourceError("database", OSError("no server")),
     errors.RunWaiting("01", []),
+    errors.RunTimeout("01", 2.5),
     errors.LockTimeout("key", 2.5),
     errors.LockLost("a"),
     errors.RunFailed("Run 01 failed", run_id="01", task_id="load", cause=KeyError("x")),

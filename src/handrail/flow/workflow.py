@@ -223,6 +223,7 @@ class workflow:
         engine: Any = None,
         max_workers: int | None = None,
         max_steps: int | None = None,
+        timeout: float | None = None,
         initial_channel: dict[str, Any] | None = None,
         journal: str | None = None,
         key: str | None = None,
@@ -241,6 +242,8 @@ class workflow:
             engine: a `WorkflowEngine` with handlers of its own.
             max_workers: bodies that run at the same time, per handler.
             max_steps: most attempts that the run may take; unlimited by default.
+            timeout: longest time that the run, or a resume of it, may take, in seconds; then
+                what runs is stopped and the run has failed. Unlimited by default.
             initial_channel: further inputs.
             journal: `"memory"` keeps nothing on disk; by default the run is journaled in
                 `.handrail/` and can be resumed.
@@ -251,6 +254,7 @@ class workflow:
         Raises:
             WorkflowDefinitionError: the graph cannot run; nothing was started.
             RunFailed: a task failed for good; its error is `cause`.
+            RunTimeout: it took longer than `timeout`.
             PublishFenceError: the branch moved meanwhile; nothing was published.
         """
         if loading.get():
@@ -262,6 +266,7 @@ class workflow:
             engine=engine,
             max_workers=max_workers,
             max_steps=max_steps,
+            timeout=timeout,
             journal=journal,
             key=key,
             ret_context=ret_context,

@@ -122,6 +122,7 @@ class WorkflowEngine:
         workflow: str = "workflow",
         max_workers: int | None = None,
         max_steps: int | None = None,
+        timeout: float | None = None,
         watch: Any = None,
     ) -> Any:
         """Runs a plan in memory. Nothing is kept, nothing can be resumed."""
@@ -133,6 +134,7 @@ class WorkflowEngine:
             key=context.run_id,
             max_workers=max_workers or self.max_workers,
             max_steps=max_steps or context.max_steps,
+            timeout_seconds=timeout,
         )
         recorder = Recorder(context.run_id, 1, None, watch)
         loop = RunLoop(plan, context, setting, handler=self.handler, recorder=recorder)

@@ -26,6 +26,8 @@ class RunSetting:
     key: str = ""
     max_workers: int | None = None
     max_steps: int | None = None
+    #: Longest time that the epoch may take.
+    timeout_seconds: float | None = None
     #: Commit that tasks without an earlier writer start from.
     base_ref: str | None = None
     made_by: dict[str, str] = field(default_factory=dict)

@@ -25,6 +25,7 @@ from handrail.errors import (
     CycleLimitExceeded,
     HandrailError,
     RunError,
+    RunTimeout,
     StepLimitExceeded,
 )
 from handrail.flow.plan import Node, Plan
@@ -131,6 +132,9 @@ class RunLoop:
 
     def drive(self) -> None:
         """Runs until nothing is left to do, or a task failed and those beside it are back."""
+        limit = self.setting.timeout_seconds
+        if limit is not None:
+            self._at(limit, partial(self._run_out, limit))
         try:
             while True:
                 while self._ready:
@@ -173,6 +177,7 @@ class RunLoop:
         if (
             node.is_light
             and self._launcher.is_direct_ours
+            and self.setting.timeout_seconds is None
             and not (self._ready or self._flying or self._retrying)
         ):
             if self._is_recording:
@@ -193,6 +198,9 @@ class RunLoop:
             step()
         else:
             self._launcher.grow()
+        self._act_on_time()
+
+    def _act_on_time(self) -> None:
         while self._due and self._due[0][0] <= time.monotonic():
             heapq.heappop(self._due)[2]()
 
@@ -231,6 +239,8 @@ class RunLoop:
         self._last = node
         if self._is_over:
             return
+        if self._again:
+            self._again.pop(node.index, None)
         if requests and not self._obey(node, requests):
             return
         self._is_done[node.index] = True
@@ -345,8 +355,6 @@ class RunLoop:
                 self._ready.clear()
                 self.waits.clear()
                 return False
-        if node.index in self._again:
-            del self._again[node.index]
         return follows
 
     def _go(self, node: Node, request: NextTask) -> bool:
@@ -567,6 +575,7 @@ class RunLoop:
         left_seconds = patience - time.monotonic()
         if not self._ready and left_seconds > 0:
             time.sleep(min(ANSWER_SECONDS, left_seconds))
+        self._act_on_time()
         return bool(self._ready) or left_seconds > 0
 
     # Time
@@ -593,6 +602,16 @@ class RunLoop:
         assert seconds is not None
         error = AttemptTimeout(flight.node.name, seconds, stopped=stopped)
         self._retry_or_fail(flight, error)
+
+    def _run_out(self, limit: float) -> None:
+        """The run's own time is up."""
+        self.failure = ("", RunTimeout(self.setting.run_id, limit))
+        self._ready.clear()
+        for flight in self._flying.values():
+            self._launcher.stop(flight, partial(self._stopped, flight))
+
+    def _stopped(self, flight: Flight, stopped: bool) -> None:
+        self._flying.pop(flight.sequence, None)
 
     def abort(self) -> None:
         """Stops the bodies that can be stopped and refuses what the others bring."""

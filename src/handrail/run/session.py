@@ -20,7 +20,14 @@ from handrail.contracts import event as kinds
 from handrail.contracts.event import Event
 from handrail.contracts.values import InMemoryOnly, decode, encode
 from handrail.contracts.workspace import BranchName
-from handrail.errors import PublishFenceError, RunBusy, RunCancelled, StaleAttemptError, StoreError
+from handrail.errors import (
+    PublishFenceError,
+    RunBusy,
+    RunCancelled,
+    RunTimeout,
+    StaleAttemptError,
+    StoreError,
+)
 from handrail.flow.graph import TaskGraph
 from handrail.flow.plan import Plan
 from handrail.keep.base import (
@@ -70,6 +77,8 @@ class Opening:
     inputs: Mapping[str, Any]
     start: str | None
     max_steps: int | None
+    #: Longest time that an epoch may take, in seconds.
+    timeout: float | None
     target: BranchName | None
     base_ref: str | None
     publish: str
@@ -91,6 +100,7 @@ class Opening:
             inputs=decode(data["inputs"]),
             start=data["start"],
             max_steps=data["max_steps"],
+            timeout=data.get("timeout"),
             target=BranchName.parse(data["target"]) if data["target"] else None,
             base_ref=data["base_ref"],
             publish=data["publish"],
@@ -111,6 +121,7 @@ class Opening:
             "inputs": encode(dict(self.inputs)),
             "start": self.start,
             "max_steps": self.max_steps,
+            "timeout": self.timeout,
             "target": str(self.target) if self.target else None,
             "base_ref": self.base_ref,
             "publish": self.publish,
@@ -190,6 +201,7 @@ class Session:
             key=f"{opening.workflow}#{opening.key}" if opening.key else opening.run_id,
             max_workers=max_workers,
             max_steps=opening.max_steps,
+            timeout_seconds=opening.timeout,
             base_ref=opening.base_ref,
             made_by={"user": _user(), "workflow": opening.workflow},
         )
@@ -261,6 +273,8 @@ class Session:
             task_id, cause = self._loop.failure
             if isinstance(cause, RunCancelled):
                 self._settle("cancelled", str(cause))
+            elif isinstance(cause, RunTimeout):
+                self._settle("failed", one_line(cause))
             else:
                 self._settle("failed", f"task '{task_id}' failed: {one_line(cause)}")
             raise_failure(self._loop, self.opening.run_id, self._next_step())

@@ -16,6 +16,7 @@ from handrail import (
     RunFailed,
     RunNotFound,
     Runtime,
+    RunTimeout,
     TaskExecutionContext,
     TaskInputError,
     WorkflowDefinitionError,
@@ -424,3 +425,38 @@ def test_inputs_that_do_not_fit_are_refused_before_there_is_a_run(runtime: Runti
     with pytest.raises(TaskInputError, match="name: Input should be a valid string"):
         runtime.execute(writing(), inputs={"name": 3})
     assert runtime.journal.runs() == []
+
+
+def test_a_run_past_its_time_is_stopped_and_can_be_resumed(runtime: Runtime) -> None:
+    ran: list[str] = []
+    release = threading.Event()
+
+    @task
+    def quick() -> int:
+        ran.append("quick")
+        return 1
+
+    @task
+    def slow(quick: int) -> int:
+        ran.append("slow")
+        release.wait(2)
+        return quick + 1
+
+    flow = workflow("limited", quick >> slow)
+    with pytest.raises(RunTimeout, match="handrail resume") as late:
+        runtime.execute(flow, timeout=0.5)
+    release.set()
+    ran.clear()
+    record = runtime.journal.run(late.value.run_id)
+    assert record.state == "failed"
+    assert runtime.resume(record.run_id, flow) == 2
+    assert ran == ["slow"]
+
+
+def endless() -> None:
+    threading.Event().wait(3600)
+
+
+def test_a_run_past_its_time_stops_worker_processes(runtime: Runtime) -> None:
+    with pytest.raises(RunTimeout):
+        runtime.execute(workflow("endless", task(handler="process")(endless)), timeout=1)
