@@ -17,7 +17,12 @@ _OURS = ("handrail.run.", "handrail.handlers.")
 def describe(error: BaseException) -> dict[str, Any]:
     """`{"type", "message", "traceback"}` of an error. Local variables are not shown."""
     kind = type(error)
-    text = "".join(traceback.format_exception(kind, error, _without_ours(error.__traceback__)))
+    first = _without_ours(error.__traceback__)
+    if first is None:
+        # Raised by the engine itself, about a body or its files: where says nothing.
+        text = "".join(traceback.format_exception_only(error))
+    else:
+        text = "".join(traceback.format_exception(kind, error, first))
     return {
         "type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
         "message": _message(error)[:MESSAGE_LENGTH],
@@ -26,11 +31,11 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 
 def _without_ours(found: TracebackType | None) -> TracebackType | None:
-    """A traceback from the first frame on that is not of the engine."""
+    """A traceback from the first frame on that is not of the engine; none if all are."""
     first = found
     while first is not None and first.tb_frame.f_globals.get("__name__", "").startswith(_OURS):
         first = first.tb_next
-    return first or found
+    return first
 
 
 def one_line(error: BaseException) -> str:
