@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
+
+from handrail.errors import HandrailError
 
 #: Longest text kept of a message and of a traceback, in characters.
 MESSAGE_LENGTH = 10_000
@@ -17,11 +20,11 @@ _OURS = ("handrail.run.", "handrail.handlers.")
 def describe(error: BaseException) -> dict[str, Any]:
     """`{"type", "message", "traceback"}` of an error. Local variables are not shown."""
     kind = type(error)
-    first = _without_ours(error.__traceback__)
-    if first is None:
+    if isinstance(error, HandrailError) and not any(map(_from_outside, _with_causes(error))):
         # Raised by the engine itself, about a body or its files: where says nothing.
         text = "".join(traceback.format_exception_only(error))
     else:
+        first = _from_outside(error)
         text = "".join(traceback.format_exception(kind, error, first))
     return {
         "type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
@@ -30,12 +33,21 @@ def describe(error: BaseException) -> dict[str, Any]:
     }
 
 
-def _without_ours(found: TracebackType | None) -> TracebackType | None:
-    """A traceback from the first frame on that is not of the engine; none if all are."""
-    first = found
+def _from_outside(error: BaseException) -> TracebackType | None:
+    """An error's traceback from the first frame on that is not the engine's; none if all are."""
+    first = error.__traceback__
     while first is not None and first.tb_frame.f_globals.get("__name__", "").startswith(_OURS):
         first = first.tb_next
     return first
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__
 
 
 def one_line(error: BaseException) -> str:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+from handrail import GuardrailViolation, check_guardrails, require_file
 from handrail.run.failure import MESSAGE_LENGTH, TRACEBACK_LENGTH, describe, one_line
 
 
@@ -34,6 +36,16 @@ def test_causes_are_told() -> None:
     error = OwnError("outer")
     error.__cause__ = raised(KeyError("inner"))
     assert "KeyError: 'inner'" in describe(error)["traceback"]
+
+
+def test_what_the_engine_itself_raised_is_told_without_a_traceback(tmp_path: Path) -> None:
+    try:
+        check_guardrails(tmp_path, [require_file("a")], "pre")
+    except GuardrailViolation as error:
+        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+        text = describe(error)["traceback"]
+    assert text.startswith("handrail.errors.GuardrailViolation: pre guardrail")
+    assert "File" not in text
 
 
 def test_long_texts_are_cut() -> None:
