@@ -55,6 +55,7 @@ class Node:
         "handler_type",
         "index",
         "is_light",
+        "is_limited",
         "item",
         "items",
         "loop_successors",
@@ -91,6 +92,8 @@ class Node:
         #: Innermost group it belongs to (-1: none), and the name of the member it is part of.
         self.within = -1
         self.member = ""
+        #: May only so many tasks of that group run at once?
+        self.is_limited = False
         #: For groups: how it is judged, and how many of its tasks may run at once.
         self.policy: GroupExecutionPolicy | None = None
         self.max_in_flight: int | None = None
@@ -114,6 +117,7 @@ class Node:
         made = Node(-1, f"{self.name}[{position}]", self.task)
         made.handler_type, made.is_light = self.handler_type, self.is_light
         made.within, made.member = self.within, self.member
+        made.is_limited = self.is_limited
         made.item = (self, position)
         made.bindings = (*self.bindings, Binding(self.task.parameter, "bound", value))
         return made
@@ -211,6 +215,7 @@ class Plan:
                     if found is None:
                         continue
                     found.within, found.member = node.index, member
+                    found.is_limited = node.max_in_flight is not None
                     if elsewhere and found.handler_type == "direct" and found.definition:
                         found.handler_type, found.is_light = elsewhere, False
 
@@ -374,6 +379,7 @@ class Plan:
         """
         planned = Node(len(self.nodes), name, task)
         planned.within, planned.member = within, member
+        planned.is_limited = within >= 0 and self.nodes[within].max_in_flight is not None
         planned.bindings = self._bindings(planned)
         self.nodes.append(planned)
         self.by_name[name] = planned

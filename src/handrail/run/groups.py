@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from handrail.flow.group import MemberResult
@@ -41,6 +41,16 @@ class Groups:
         if self._plan.nodes[node.within].max_in_flight is None:
             return None
         self._flying[node.within] = max(self._flying.get(node.within, 0) - 1, 0)
+        return self.following(node)
+
+    def drop(self, group: int, is_dropped: Callable[[Node], bool]) -> None:
+        """Sends tasks away that wait for a place in a group."""
+        queue = self._queues.get(group)
+        if queue:
+            self._queues[group] = deque(node for node in queue if not is_dropped(node))
+
+    def following(self, node: Node) -> Node | None:
+        """The task that waited longest for a place in the group of another one, if any."""
         queue = self._queues.get(node.within)
         return queue.popleft() if queue else None
 
@@ -65,26 +75,20 @@ class Groups:
             for name, _ in group.members
         }
 
-    def judge(self, group: Node) -> dict[str, Any]:
-        """The group's result: results of the members that succeeded, by name.
+    def judge(self, group: Node, results: Mapping[str, MemberResult]) -> dict[str, Any]:
+        """The group's result: values of the members that succeeded, by name.
 
         Raises:
             ParallelGroupError: or whatever the policy raises: the group failed.
         """
-        results = self.results(group)
         assert group.policy is not None
         names = [name for name, _ in group.members]
         group.policy.on_group_finished(group.name, names, results, self._context)
         self._errors.pop(group.index, None)
-        return succeeded(results)
+        return {name: result.value for name, result in results.items() if result.succeeded}
 
     def forget(self, group: Node) -> None:
         """Drops what is known of a group's failures and places, for its next round."""
         self._errors.pop(group.index, None)
         self._flying.pop(group.index, None)
         self._queues.pop(group.index, None)
-
-
-def succeeded(results: Mapping[str, MemberResult]) -> dict[str, Any]:
-    """Values of the members that succeeded."""
-    return {name: result.value for name, result in results.items() if result.succeeded}

@@ -165,7 +165,7 @@ class RunLoop:
         if node.items is not None and node.item is None:
             self._expand(node)
             return
-        if node.within >= 0 and not self._groups.admit(node):
+        if node.is_limited and not self._groups.admit(node):
             return
         try:
             flight = self._begin(node)
@@ -211,7 +211,7 @@ class RunLoop:
 
     def _settle(self, flight: Flight) -> None:
         node = flight.node
-        if node.within >= 0:
+        if node.is_limited:
             self._leave_group(node)
         if self.context.requests:
             flight.requests = self.context.requests.pop(flight.attempt_id, ())
@@ -421,13 +421,12 @@ class RunLoop:
     # Groups
 
     def _judge(self, group: Node) -> None:
+        results = self._groups.results(group)
         failed = {
-            name: result.error_message
-            for name, result in self._groups.results(group).items()
-            if not result.succeeded
+            name: result.error_message for name, result in results.items() if not result.succeeded
         }
         try:
-            value = self._groups.judge(group)
+            value = self._groups.judge(group, results)
         except Exception as error:
             self._groups.forget(group)
             self._record_verdict(group, "failed", failed)
@@ -536,7 +535,7 @@ class RunLoop:
         if node.item is not None:
             if not self._maps.drop(node.item[0]):
                 return  # for another item that failed before
-            self._ready = deque(other for other in self._ready if not _is_item_of(other, node))
+            self._drop_items(node)
         if is_absorbed:
             self._fail_in_group(node, error)
             return
@@ -544,6 +543,18 @@ class RunLoop:
             self.failure = (node.name, error)
         # Nothing new starts. Bodies that run are awaited: their results serve a resume.
         self._ready.clear()
+
+    def _drop_items(self, failed: Node) -> None:
+        """Forgets the other items of a mapped task that were to run."""
+        before = len(self._ready)
+        self._ready = deque(other for other in self._ready if not _is_item_of(other, failed))
+        if failed.within >= 0:
+            self._groups.drop(failed.within, partial(_is_item_of, item=failed))
+            # They may have been given the places that others wait for.
+            for _ in range(before - len(self._ready)):
+                following = self._groups.following(failed)
+                if following is not None:
+                    self._ready.append(following)
 
     # Questions
 
