@@ -2,11 +2,11 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check pytest format docs bench clean
+.PHONY: help install demo test check pytest format docs faults bench clean
 
 PY := .venv/bin/python
 CODE := $(sort $(dir $(wildcard src/handrail/*.py tests/*.py examples/*.py benchmarks/*.py scripts/*.py)))
-TESTS := $(wildcard tests/unit tests/integration tests/acceptance tests/documents)
+TESTS := $(wildcard tests/unit tests/integration tests/acceptance tests/documents tests/faults)
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? 2 : n > 4 ? 4 : n)))
 
 # A group of tools is installed once for each state of these files in this place.
@@ -43,6 +43,10 @@ format: $(INSTALLED)-dev ## Put the code into the house style
 
 docs: $(INSTALLED)-dev $(INSTALLED)-demo ## Run the code of the documents and check their links
 	$(PY) -m pytest tests/documents -n $(WORKERS)
+
+faults: $(INSTALLED)-dev ## Cause faults in full numbers: kills, races, random workflows
+	FAULTS_KILLS=$(or $(KILLS),300) FAULTS_RACES=$(or $(RACES),200) FAULTS_SHAPES=$(or $(SHAPES),1000) \
+	    $(PY) -m pytest tests/faults -n $(WORKERS) --dist worksteal --timeout 7200
 
 bench: $(INSTALLED)-bench ## Measure against the budgets and a peer
 	$(PY) -m benchmarks

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from handrail import RunFailed, Runtime, RunWaiting, StoreError, load_settings
 from handrail.contracts import event as kinds
 from tests.faults.failing import Failing
-from tests.faults.shapes import BOOKS, Books, Builder, Chain, Mapped, Model, Work, leaves, shapes
+from tests.faults.shapes import BOOKS, Books, Builder, Chain, Model, Work, leaves, shapes
 
 _numbers = itertools.count()
 
@@ -132,24 +132,22 @@ class EngineMachine(RuleBasedStateMachine):
         """One epoch, however it ends."""
         if self.is_over:
             return
+        ending: Exception | None = None
         try:
             if self.run_id is None:
                 self.result = self.runtime.execute(self.flow, key="machine")
             else:
                 self.result = self.runtime.resume(self.run_id, self.flow)
             self.is_over = True
-        except RunFailed as failed:
-            assert isinstance(failed.cause, StoreError) or self._named_rightly(failed)
-        except RunWaiting as waiting:
-            assert waiting.waits
-        except StoreError:
-            pass
+        except (RunFailed, RunWaiting, StoreError) as error:
+            ending = error
+        if isinstance(ending, RunFailed) and not isinstance(ending.cause, StoreError):
+            assert self._is_broken(str(ending.task_id))
         self._find_run()
 
-    def _named_rightly(self, failed: RunFailed) -> bool:
-        """Is the task that failed a broken one, or a group around one?"""
-        name = str(failed.task_id).partition("[")[0]
-        return name in self.books.broken or name.startswith("group_")
+    def _is_broken(self, task_id: str) -> bool:
+        """Is it a task that was not mended, or a group around one?"""
+        return task_id.partition("[")[0] in self.books.broken or task_id.startswith("group_")
 
     def _find_run(self) -> None:
         journal = self.runtime.journal
@@ -171,8 +169,3 @@ class EngineMachine(RuleBasedStateMachine):
 def _token(attempt: str) -> tuple[int, int]:
     _, epoch, sequence = attempt.rsplit("-", 2)
     return int(epoch), int(sequence)
-
-
-def mapped_names(shape: Chain) -> set[str]:
-    """Names of mapped tasks."""
-    return {leaf.name for leaf in leaves(shape) if isinstance(leaf, Mapped)}

@@ -168,7 +168,7 @@ with workflow("everything", workspace="pages") as everything:
     links = [unit(task_id=f"link_{n}", add=n) for n in range(8)]
     chained = links[0]
     for link in links[1:]:
-        chained = chained >> link  # type: ignore[assignment]
+        chained = chained >> link
     every = parallel(
         strict,
         tolerant,

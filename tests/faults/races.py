@@ -63,7 +63,9 @@ def process_trial(folder: Path, number: int) -> str:
     """One race between processes; returns what came of it in words."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "race.py").write_text(_PROGRAM)
-    assert _start(folder, "run", "race.py").wait(PATIENCE_SECONDS) == 1
+    first = _start(folder, "run", "race.py")
+    first.communicate(timeout=PATIENCE_SECONDS)
+    assert first.returncode == 1
     (folder / "mended").touch()
     runtime = _runtime(folder / ".handrail")
     run_id = runtime.journal.runs()[0].run_id

@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -94,66 +95,87 @@ class Diamond:
     join: Work
 
 
-def shapes() -> st.SearchStrategy[Chain]:
+#: How many tasks a workflow has at most, instances of a loop's rounds not counted.
+MOST_TASKS = 24
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> Chain:
     """Whole workflows, with names."""
-    parts = st.lists(st.one_of(_parts(2, is_absorbed=False), _diamonds()), min_size=1, max_size=4)
-    return parts.map(lambda found: _named(Chain(tuple(found)), itertools.count()))
+    growing = _Growing(draw(st.randoms(use_true_random=False)))
+    count = growing.random.randint(1, 4)
+    parts = [growing.part(3, is_absorbed=False, is_outermost=True) for _ in range(count)]
+    named: Chain = _named(Chain(tuple(parts)), itertools.count())
+    return named
 
 
-def _works(is_absorbed: bool) -> st.SearchStrategy[Work]:
-    rarely = st.sampled_from((False,) * 5 + (True,))
-    return st.builds(
-        Work,
-        stumble_count=st.sampled_from((0, 0, 0, 1, 2)),
-        broken_from=st.just(0) if is_absorbed else st.sampled_from((0, 0, 0, 1, 2)),
-        is_doomed=rarely if is_absorbed else st.just(False),
-        asks=rarely,
-        spawns=rarely,
-    )
+class _Growing:
+    """Grows a shape by chance."""
 
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self._left = MOST_TASKS
 
-def _parts(depth: int, *, is_absorbed: bool) -> st.SearchStrategy[Any]:
-    broken_from = st.just(0) if is_absorbed else st.sampled_from((0, 0, 1, 2))
-    leaves = st.one_of(
-        _works(is_absorbed),
-        _works(is_absorbed),
-        st.builds(Iterate, count=st.integers(1, 3), broken_from=broken_from),
-        st.builds(Mapped, count=st.integers(0, 4), broken_from=broken_from),
-    )
-    if not depth:
-        return leaves
-    below = _parts(depth - 1, is_absorbed=is_absorbed)
-    return st.one_of(leaves, below, _groups(depth, is_absorbed=is_absorbed), _loops(depth, below))
+    def part(self, depth: int, *, is_absorbed: bool, is_outermost: bool = False) -> Any:
+        if depth > 0 and self._left > 0:
+            chosen = self.random.choice(("leaf", "leaf", "group", "group", "loop", "diamond"))
+            if chosen == "group":
+                return self._group(depth, is_absorbed)
+            if chosen == "loop":
+                return self._loop(depth, is_absorbed)
+            if chosen == "diamond" and is_outermost:
+                return self._diamond()
+        return self._leaf(is_absorbed)
 
+    def _leaf(self, is_absorbed: bool) -> Any:
+        chosen = self.random.choice((Work, Work, Work, Iterate, Mapped))
+        if chosen is Work:
+            return self._work(is_absorbed)
+        self._left -= 1
+        broken_from = 0 if is_absorbed else self.random.choice((0, 0, 1, 2))
+        if chosen is Iterate:
+            return Iterate(self.random.randint(1, 3), broken_from=broken_from)
+        return Mapped(self.random.randint(0, 4), broken_from=broken_from)
 
-def _groups(depth: int, *, is_absorbed: bool) -> st.SearchStrategy[Group]:
-    def with_policy(policy: str) -> st.SearchStrategy[Group]:
-        inner = is_absorbed or policy == "best_effort"
-        below = _parts(depth - 1, is_absorbed=inner)
-        chains = st.lists(below, min_size=1, max_size=3).map(
-            lambda found: Chain(tuple(found)) if len(found) > 1 else found[0]
+    def _work(self, is_absorbed: bool) -> Work:
+        self._left -= 1
+        return Work(
+            stumble_count=self.random.choice((0, 0, 0, 1, 2)),
+            broken_from=0 if is_absorbed else self.random.choice((0, 0, 0, 1, 2)),
+            is_doomed=is_absorbed and self._rarely(),
+            asks=self._rarely(),
+            spawns=self._rarely(),
         )
-        members = st.lists(chains, min_size=2, max_size=3).map(tuple)
-        limit = st.sampled_from((None, None, 1, 2))
-        return st.builds(Group, members=members, policy=st.just(policy), max_workers=limit)
 
-    policies = ("strict", "best_effort") if is_absorbed else ("strict", "best_effort", "fail_fast")
-    return st.sampled_from(policies).flatmap(with_policy)
+    def _group(self, depth: int, is_absorbed: bool) -> Group:
+        policy = self.random.choice(("strict", "best_effort", "best_effort", "fail_fast"))
+        if is_absorbed and policy == "fail_fast":
+            policy = "strict"
+        inner = is_absorbed or policy == "best_effort"
+        members = [self._chain(depth - 1, inner) for _ in range(self.random.randint(2, 3))]
+        return Group(tuple(members), policy, self.random.choice((None, None, 1, 2)))
 
+    def _chain(self, depth: int, is_absorbed: bool) -> Any:
+        count = self.random.choice((1, 1, 2, 3, 4))
+        parts = [self.part(depth, is_absorbed=is_absorbed) for _ in range(count)]
+        return Chain(tuple(parts)) if count > 1 else parts[0]
 
-def _loops(depth: int, below: st.SearchStrategy[Any]) -> st.SearchStrategy[Loop]:
-    return st.builds(
-        Loop,
-        first=_works(is_absorbed=False).map(lambda work: replace(work, broken_from=0)),
-        parts=st.lists(below, max_size=2).map(tuple),
-        round_count=st.integers(2, 3),
-    )
+    def _loop(self, depth: int, is_absorbed: bool) -> Loop:
+        count = self.random.randint(0, 2)
+        parts = [self.part(depth - 1, is_absorbed=is_absorbed) for _ in range(count)]
+        return Loop(self._work(is_absorbed), tuple(parts), self.random.choice((2, 2, 3)))
 
+    def _diamond(self) -> Diamond:
+        branches: list[Any] = []
+        for _ in range(self.random.randint(2, 3)):
+            if self._rarely():
+                branches.append(Loop(self._work(False), (self._work(False),), 2))
+            else:
+                branches.append(Chain(tuple(self._work(False) for _ in range(3))))
+        return Diamond(self._work(False), tuple(branches), self._work(False))
 
-def _diamonds() -> st.SearchStrategy[Diamond]:
-    works = _works(is_absorbed=False)
-    branches = st.lists(st.one_of(works, works, _loops(1, works)), min_size=2, max_size=3)
-    return st.builds(Diamond, split=works, branches=branches.map(tuple), join=works)
+    def _rarely(self) -> bool:
+        return self.random.random() < 0.15
 
 
 def _named(shape: Any, numbers: Iterator[int]) -> Any:
