@@ -105,8 +105,8 @@ def shapes(draw: st.DrawFn) -> Chain:
     growing = _Growing(draw(st.randoms(use_true_random=False)))
     count = growing.random.randint(1, 4)
     parts = [growing.part(3, is_absorbed=False, is_outermost=True) for _ in range(count)]
-    named: Chain = _named(Chain(tuple(parts)), itertools.count())
-    return named
+    found: Chain = named(Chain(tuple(parts)), itertools.count())
+    return found
 
 
 class _Growing:
@@ -178,25 +178,25 @@ class _Growing:
         return self.random.random() < 0.15
 
 
-def _named(shape: Any, numbers: Iterator[int]) -> Any:
+def named(shape: Any, numbers: Iterator[int]) -> Any:
     """The same shape with names, in the order of reading."""
     if isinstance(shape, Chain):
-        return Chain(tuple(_named(part, numbers) for part in shape.parts))
+        return Chain(tuple(named(part, numbers) for part in shape.parts))
     if isinstance(shape, Group):
-        members = tuple(_named(member, numbers) for member in shape.members)
+        members = tuple(named(member, numbers) for member in shape.members)
         return replace(shape, members=members, name=f"group_{next(numbers)}")
     if isinstance(shape, Loop):
         return replace(
             shape,
-            first=_named(shape.first, numbers),
-            parts=tuple(_named(part, numbers) for part in shape.parts),
+            first=named(shape.first, numbers),
+            parts=tuple(named(part, numbers) for part in shape.parts),
             judge=f"judge_{next(numbers)}",
         )
     if isinstance(shape, Diamond):
         return Diamond(
-            _named(shape.split, numbers),
-            tuple(_named(branch, numbers) for branch in shape.branches),
-            _named(shape.join, numbers),
+            named(shape.split, numbers),
+            tuple(named(branch, numbers) for branch in shape.branches),
+            named(shape.join, numbers),
         )
     return replace(shape, name=f"{type(shape).__name__.lower()}_{next(numbers)}")
 

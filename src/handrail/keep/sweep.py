@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -76,10 +77,15 @@ class AttemptFolders:
         with storage_faults(folder):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             making.mkdir(mode=0o700)
-            (making / "workspace").mkdir(mode=0o700)
-            self._write_mark(making, attempt_id, run_id)
-            # A folder is never seen without its mark. (Onto a full folder this fails.)
-            os.rename(making, folder)
+            try:
+                (making / "workspace").mkdir(mode=0o700)
+                self._write_mark(making, attempt_id, run_id)
+                # A folder is never seen without its mark. (Onto a full folder this fails.)
+                os.rename(making, folder)
+            except BaseException:
+                with suppress(StoreError):  # a sweep removes it later
+                    remove_folder(making)
+                raise
         return folder
 
     def renew(self, folder: Path) -> None:

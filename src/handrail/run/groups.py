@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from handrail.errors import TaskFailed
 from handrail.flow.group import MemberResult
 from handrail.flow.plan import Node, Plan
 from handrail.run.context import ExecutionContext
+
+#: Why a member failed that another one's failure stopped.
+STOPPED = "stopped, since another member of its group failed"
 
 
 class Groups:
@@ -66,6 +70,12 @@ class Groups:
     def forgive(self, node: Node) -> None:
         """Forgets that the member failed which a node belongs to: it runs once more."""
         self._errors.get(node.within, {}).pop(node.member, None)
+
+    def stopped(self, group: Node, names: Iterable[str]) -> None:
+        """Notes members that were stopped since another one failed."""
+        errors = self._errors.setdefault(group.index, {})
+        for name in names:
+            errors.setdefault(name, TaskFailed(STOPPED))
 
     def results(self, group: Node) -> dict[str, MemberResult]:
         """How each member ended."""

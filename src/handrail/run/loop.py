@@ -27,6 +27,7 @@ from handrail.errors import (
     RunError,
     RunTimeout,
     StepLimitExceeded,
+    TaskFailed,
 )
 from handrail.flow.plan import Node, Plan
 from handrail.keep.base import Journal
@@ -38,7 +39,7 @@ from handrail.run.context import DEFAULT_MAX_CYCLES, ExecutionContext
 from handrail.run.control import NextIteration, NextTask, Request, Terminate, from_data
 from handrail.run.failure import describe
 from handrail.run.flight import Flight, RunSetting
-from handrail.run.groups import Groups
+from handrail.run.groups import STOPPED, Groups
 from handrail.run.handler import TaskHandler
 from handrail.run.launch import Launcher, Step
 from handrail.run.maps import Maps
@@ -454,6 +455,9 @@ class RunLoop:
         assert group.policy is not None
         end = dict(group.members)[node.member]
         if group.policy.fail_fast:
+            self._groups.stopped(
+                group, [name for name, index in group.members if not self._is_done[index]]
+            )
             self._give_up(group)
             self._judge(group)
         elif not self._is_done[end]:
@@ -475,6 +479,8 @@ class RunLoop:
             if self._is_within(flight.node, group):
                 del self._flying[flight.sequence]
                 flight.is_fenced = True
+                data = {"error": describe(TaskFailed(STOPPED)), "group": group.name}
+                self._recorder.event(kinds.TASK_FAILED, flight.node.name, flight.attempt_id, data)
                 self._launcher.stop(flight, _nothing)
         for inner in self.plan.nodes:
             if inner.group is not None and self._is_within(inner, group):

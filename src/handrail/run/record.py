@@ -39,6 +39,8 @@ class Recorder:
         #: Held from taking events to having them written, so that they are written in order.
         self.lock = threading.RLock()
         self._flushed_at = 0.0
+        #: Why a group was not written. Nothing is written after it, or there would be a gap.
+        self._fault: Exception | None = None
 
     @property
     def is_on(self) -> bool:
@@ -63,14 +65,35 @@ class Recorder:
             self._flushed_at = now
 
     def flush(self) -> None:
-        """Writes what waits, grouped. Any thread may call."""
+        """Writes what waits, grouped. Any thread may call.
+
+        Raises:
+            StoreError: it cannot be written, or an earlier group could not, in whatever thread.
+        """
         with self.lock:
             events = self.taken()
             if events and self._journal is not None:
-                self._journal.append(self.run_id, self.epoch, events)
+                try:
+                    self._journal.append(self.run_id, self.epoch, events)
+                except Exception as error:
+                    self._fault = error
+                    raise
+
+    def give_up(self) -> None:
+        """After a fault drops what waits, so that the end of the run can be written."""
+        with self.lock:
+            if self._fault is not None:
+                self._fault = None
+                self._waiting.clear()
 
     def taken(self) -> list[Event]:
-        """Takes what waits, for a commit that writes it together with something else."""
+        """Takes what waits, for a commit that writes it together with something else.
+
+        Raises:
+            StoreError: an earlier group could not be written.
+        """
+        if self._fault is not None:
+            raise self._fault
         waiting = self._waiting
         return [waiting.popleft() for _ in range(len(waiting))]
 

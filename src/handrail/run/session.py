@@ -349,6 +349,7 @@ class Session:
     def _abandon(self, error: BaseException) -> None:
         """Ends the epoch after an error that is not a task's: an interrupt, a full disk."""
         self._loop.abort()
+        self._recorder.give_up()
         state = "cancelled" if isinstance(error, KeyboardInterrupt) else "crashed"
         try:
             self._settle(state, one_line(error))

@@ -3,7 +3,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from handrail.contracts.event import Event
+from handrail.errors import StoreError
 from handrail.run import record
 from handrail.run.record import Recorder
 
@@ -94,3 +97,28 @@ def test_without_anybody_who_wants_to_know_nothing_is_kept() -> None:
     assert made.taken() == []
     assert recorder(Journal()).is_on
     assert recorder(None, print).is_on
+
+
+def test_after_a_group_that_was_not_written_nothing_is_until_it_is_given_up() -> None:
+    class Broken(Journal):
+        is_broken = True
+
+        def append(self, *args: Any, **kwargs: Any) -> None:
+            if self.is_broken:
+                raise StoreError("no space")
+            super().append(*args, **kwargs)
+
+    journal = Broken()
+    made = recorder(journal)
+    made.event("a")
+    with pytest.raises(StoreError):
+        made.flush()  # as the thread that keeps the lease does, which only logs it
+    journal.is_broken = False
+    made.event("b")
+    with pytest.raises(StoreError):
+        made.flush()
+    with pytest.raises(StoreError):
+        made.taken()
+    made.give_up()
+    made.event("end")
+    assert kinds(made.taken()) == ["end"]
