@@ -46,7 +46,8 @@ docs: $(INSTALLED)-dev $(INSTALLED)-demo ## Run the code of the documents and ch
 
 faults: $(INSTALLED)-dev ## Cause faults in full numbers: kills, races, random workflows
 	FAULTS_KILLS=$(or $(KILLS),300) FAULTS_RACES=$(or $(RACES),200) FAULTS_SHAPES=$(or $(SHAPES),1000) \
-	    $(PY) -m pytest tests/faults -n $(WORKERS) --dist worksteal --timeout 7200
+	    FAULTS_FIRST=$(or $(FIRST),0) $(PY) -m pytest tests/faults $(if $(ONLY),-k '$(ONLY)') \
+	    -n $(WORKERS) --dist worksteal --timeout 7200
 
 bench: $(INSTALLED)-bench ## Measure against the budgets and a peer
 	$(PY) -m benchmarks

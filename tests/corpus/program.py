@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ with workflow("everything", workspace="pages") as everything:
     def square(context: TaskExecutionContext, x: int) -> int:
         ran.append(f"square {x}")
         if mishap == "crash" and context.cycle_count == 2 and x == 2:
+            time.sleep(0.5)  # until what the others did is in the journal
             os.kill(os.getpid(), signal.SIGKILL)
         return x * x
 

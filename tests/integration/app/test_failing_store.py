@@ -20,6 +20,7 @@ from handrail import (
 )
 from handrail.keep.objects import FileObjects
 from handrail.keep.trees import Trees
+from tests.faults.failing import Failing
 
 
 class Step(BaseModel):
@@ -43,34 +44,6 @@ def three(two: Step) -> int:
     return two.number + 1
 
 
-class Failing:
-    """Lets the call number `at` of another object's methods fail, before or after it is done."""
-
-    def __init__(self, inner: Any, countdown: list[int], lost_reply: bool) -> None:
-        self._inner = inner
-        self._countdown = countdown
-        self._lost_reply = lost_reply
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._inner, name)
-        if not callable(attribute):
-            return attribute
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self._countdown[0] -= 1
-            if self._countdown[0] == 0 and not self._lost_reply:
-                raise StoreError(f"{name} fails")
-            reply = attribute(*args, **kwargs)
-            if self._countdown[0] == 0:
-                raise StoreError(f"the reply of {name} is lost")
-            return reply
-
-        return call
-
-    def __contains__(self, digest: str) -> bool:
-        return digest in self._inner
-
-
 def run_with_failure(home: Path, at: int, lost_reply: bool) -> bool:
     """Runs and resumes; true if the failure came."""
     settings = load_settings(flags={"home": home}, environment={})
@@ -86,7 +59,7 @@ def run_with_failure(home: Path, at: int, lost_reply: bool) -> bool:
         came = countdown[0] <= 0
     except (StoreError, RunFailed):
         came = True
-    broken.__dict__.pop("journal")._inner.close()
+    broken.__dict__.pop("journal").inner.close()
     broken.__dict__.pop("trees")
     broken.close()
     healthy = Runtime(settings)
