@@ -102,7 +102,8 @@ def test_every_example_is_tested() -> None:
 def test_an_example_prints_what_it_should(name: str, tmp_path: Path) -> None:
     printed = run(name, tmp_path)
     left = iter(printed)
-    missing = [line for line in PRINTS[name] if line not in left]
+    # Which members of a group were stopped in time, and are named behind it, is chance.
+    missing = [line for line in PRINTS[name] if not any(p.startswith(line) for p in left)]
     assert not missing, "\n".join(printed)
 
 
