@@ -359,42 +359,56 @@ class Runtime:
         changed: ChangePolicy = "continue",
     ) -> tuple[Any, ExecutionContext]:
         opening = Opening.read(record, self._opening_data(record.run_id))
-        if record.state == "succeeded":
-            self._sweep()
-            opening = replace(opening, channel="journal")  # gone from Redis since
-            lease = Lease(record.run_id, record.epoch, "", 0)
-            session = self._make_session(flow, plan, opening, lease, engine, None, None, None)
-            return session.recall(), session.context
         with _taking:
-            lease = self._take_over(record, plan, changed)
-            _driven.add((record.run_id, lease.epoch))
+            lease = self._take_over(record.run_id, plan, changed)
+            if lease is not None:
+                _driven.add((record.run_id, lease.epoch))
+        if lease is None:
+            return self._recall(flow, plan, opening, engine)
         return self._session(flow, plan, opening, lease, engine, max_workers, progress)
 
-    def _take_over(self, record: RunRecord, plan: Plan, policy: ChangePolicy) -> Lease:
-        before = self.journal.lease(record.run_id)
+    def _recall(
+        self, flow: workflow, plan: Plan, opening: Opening, engine: WorkflowEngine
+    ) -> tuple[Any, ExecutionContext]:
+        """The result of a run that succeeded, from the journal."""
+        self._sweep()
+        opening = replace(opening, channel="journal")  # gone from Redis since
+        lease = Lease(opening.run_id, self.journal.run(opening.run_id).epoch, "", 0)
+        session = self._make_session(flow, plan, opening, lease, engine, None, None, None)
+        return session.recall(), session.context
+
+    def _take_over(self, run_id: str, plan: Plan, policy: ChangePolicy) -> Lease | None:
+        """Opens the run's next epoch. None: the run has succeeded."""
+        # The lease is read first: whoever gives it back has written the run's state with it.
+        before = self.journal.lease(run_id)
+        record = self.journal.run(run_id)
+        if record.state == "succeeded":
+            return None
         if before is not None and not self._is_over(before):
-            raise RunBusy(record.run_id, before.owner, (before.expires_at - _now()) / 1000)
-        after = self._new_lease(record.run_id, record.epoch + 1)
+            raise RunBusy(run_id, before.owner, (before.expires_at - _now()) / 1000)
+        after = self._new_lease(run_id, record.epoch + 1)
         data: dict[str, Any] = {"owner": after.owner, "before": record.state}
         digests = digests_of(plan)
-        changed = changed_tasks(self.journal.events(record.run_id), digests)
+        changed = changed_tasks(self.journal.events(run_id), digests)
         if changed:
             if policy == "stop":
-                raise RunChanged(record.run_id, changed)
+                raise RunChanged(run_id, changed)
             log.warning(
                 "run %s: code changed since they finished: %s (%s)",
-                record.run_id,
+                run_id,
                 ", ".join(changed),
                 "they run again" if policy == "rerun" else "their results are kept",
             )
             data |= {"changed": changed, "policy": policy}
         data["digests"] = digests
         event = Event(kinds.RUN_RESUMED, _now(), "", "", data)
-        if not self.journal.take_over(record.run_id, before, after, [event]):
-            winner = self.journal.lease(record.run_id)
+        if not self.journal.take_over(run_id, before, after, [event]):
+            winner = self.journal.lease(run_id)
+            if self.journal.run(run_id).state == "succeeded":
+                return None
             owner = winner.owner if winner is not None else "another process"
             left = (winner.expires_at - _now()) / 1000 if winner is not None else 0
-            raise RunBusy(record.run_id, owner, left)
+            raise RunBusy(run_id, owner, left)
         return after
 
     def _new_lease(self, run_id: str, epoch: int) -> Lease:

@@ -43,7 +43,6 @@ def test_of_resumes_of_one_run_at_once_in_threads_one_wins(tmp_path: Path, numbe
     thread_trial(tmp_path, number)
 
 
-@pytest.mark.skipif("FAULTS_RACES" not in os.environ, reason="run by make faults")
 @pytest.mark.parametrize("number", range(max(count_of("FAULTS_RACES", 10) // 5, 1)))
 def test_of_resumes_of_one_run_at_once_in_processes_one_wins(tmp_path: Path, number: int) -> None:
     process_trial(tmp_path, number)

@@ -250,7 +250,8 @@ class Journal(ABC):
     def take_over(
         self, run_id: str, before: Lease | None, after: Lease, events: Sequence[Event]
     ) -> bool:
-        """Opens epoch `after.epoch` if the lease still is `before`; durable.
+        """Opens epoch `after.epoch` if the one before it is the run's last, its lease still is
+        `before`, and the run has not succeeded; durable.
 
         False: somebody else was faster. Tokens of earlier epochs are stale from here on.
         """

@@ -124,7 +124,9 @@ class MemoryJournal(Journal, Heads):
     ) -> bool:
         with self._lock:
             run = self._run(run_id)
-            if run.lease != before or run.record.epoch >= after.epoch:
+            if run.lease != before or run.record.epoch != after.epoch - 1:
+                return False
+            if run.record.state == "succeeded":
                 return False
             run.lease = after
             run.record = replace(

@@ -191,11 +191,14 @@ class SqlJournal(Journal, Heads):
         def take(connection: Connection) -> bool:
             self._lock_run(connection, run_id)
             row = connection.execute(
-                f"SELECT {rows.LEASE} FROM runs WHERE run_id = ?", (run_id,)
+                f"SELECT {rows.LEASE}, state FROM runs WHERE run_id = ?", (run_id,)
             ).fetchone()
             if row is None:
                 raise self._not_found(run_id)
-            if rows.lease_of(run_id, row) != before or row[0] >= after.epoch:
+            *held, state = row
+            if rows.lease_of(run_id, held) != before:
+                return False
+            if state == "succeeded" or held[0] != after.epoch - 1:
                 return False
             connection.execute(
                 "UPDATE runs SET epoch = ?, lease_owner = ?, lease_expires_at = ?,"

@@ -373,6 +373,18 @@ class JournalContract(ABC):
         journal.settle(settlement(epoch=2, state="failed"))
         assert not journal.take_over("r1", None, lease(epoch=2), [])
 
+    def test_epochs_follow_one_another(self, journal: Journal) -> None:
+        start(journal)
+        journal.settle(settlement(state="failed"))
+        assert not journal.take_over("r1", None, lease(epoch=3), [])
+        assert journal.run("r1").epoch == 1
+
+    def test_a_run_that_succeeded_is_never_taken_over(self, journal: Journal) -> None:
+        start(journal)
+        journal.settle(settlement(state="succeeded"))
+        assert not journal.take_over("r1", None, lease(epoch=2), [event("run.resumed")])
+        assert (journal.run("r1").state, journal.run("r1").epoch) == ("succeeded", 1)
+
     def test_of_many_takers_exactly_one_wins(
         self, journal: Journal, handles: Callable[[int], list[Journal]]
     ) -> None:

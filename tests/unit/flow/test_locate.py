@@ -43,6 +43,7 @@ def restored_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Lets a test import what it writes."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    sys.modules.pop(SCRIPT_MODULE, None)  # left by another test's script
     before = dict(sys.modules)
     yield
     for name in set(sys.modules) - set(before):
