@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 RUN_STARTED = "run.started"
 #: {"owner", "before": state of the run, "digests", "changed"?, "policy"?}: another epoch began.
 RUN_RESUMED = "run.resumed"
+#: {"reason", "by"}: somebody asked for the end of the run.
+RUN_CANCEL_ASKED = "run.cancel_asked"
 #: {"state", "error"?, "ref"?, "result"?}: the run's epoch is over.
 RUN_FINISHED = "run.finished"
 #: {"handler", "try", "ref"?}

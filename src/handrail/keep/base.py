@@ -260,6 +260,17 @@ class Journal(ABC):
     def renew(self, lease: Lease, expires_at: int) -> bool:
         """Prolongs a lease. False: it is no longer held, so the holder must stop."""
 
+    @abstractmethod
+    def ask_to_cancel(self, run_id: str, epoch: int, reason: str, events: Sequence[Event]) -> bool:
+        """Asks whoever drives that epoch of a run to end it; durable, with the events that tell.
+
+        False: the run has another epoch, or nobody drives it. Asking again changes nothing.
+        """
+
+    @abstractmethod
+    def cancel_reason(self, run_id: str) -> str | None:
+        """Why the run's present epoch is to be ended; none: nobody asked for it."""
+
     # Events
 
     @abstractmethod

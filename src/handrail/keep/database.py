@@ -11,9 +11,10 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -31,12 +32,20 @@ class Database:
     `StoreReadOnlyError`. Not to be used across a fork.
     """
 
-    def __init__(self, path: Path, schema: Sequence[str], version: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: Sequence[str],
+        version: int,
+        migrations: Mapping[int, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
         """Opens `path`; makes it, for its user only, and its tables if missing.
 
         Args:
             schema: statements that make the tables.
             version: kept in the file; a file with a larger one is refused.
+            migrations: statements that bring a file of the version before to each version.
+                One that may only be read stays as it is.
 
         Raises:
             StoreVersionError: a newer Handrail made it.
@@ -48,7 +57,7 @@ class Database:
         with storage_faults(path):
             self.connection = self._open()
             try:
-                self._ensure(schema, version)
+                self._ensure(schema, version, migrations)
             except BaseException:
                 self.connection.close()
                 raise
@@ -131,6 +140,7 @@ class Database:
         connection = self._connect(address, uri=True)
         try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            connection.execute("PRAGMA query_only = ON")
         except BaseException:
             connection.close()
             raise
@@ -164,27 +174,40 @@ class Database:
         except OSError:
             return False
 
-    def _ensure(self, schema: Sequence[str], version: int) -> None:
-        if self._check_version(version):
+    def _ensure(
+        self, schema: Sequence[str], version: int, migrations: Mapping[int, Sequence[str]]
+    ) -> None:
+        found = self._version(version)
+        if found == version or (found and self._is_read_only):
             return
         self.connection.execute("BEGIN IMMEDIATE")
         try:
-            if not self._check_version(version):  # another process may have been faster
+            found = self._version(version)  # another process may have been faster
+            if found == 0:
                 self._check_empty()
-                for statement in schema:
-                    self.connection.execute(statement)
-                self.connection.execute(f"PRAGMA user_version = {version}")
+                self._make(schema)
+            for number in range(found + 1, version + 1) if found else ():
+                self._make(migrations[number])
+            self.connection.execute(f"PRAGMA user_version = {version}")
             self.connection.execute("COMMIT")
         except BaseException:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise
 
-    def _check_version(self, known: int) -> bool:
+    def _version(self, known: int) -> int:
         found = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
         if found > known:
             raise StoreVersionError(str(self.path), found, known)
-        return found == known
+        return found
+
+    @property
+    def _is_read_only(self) -> bool:
+        return bool(self.connection.execute("PRAGMA query_only").fetchone()[0])
+
+    def _make(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            self.connection.execute(statement)
 
     def _check_empty(self) -> None:
         if self.connection.execute("SELECT 1 FROM sqlite_master").fetchone():

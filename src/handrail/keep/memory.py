@@ -58,6 +58,7 @@ class _Run:
     #: How many moves of heads there were when the run was created.
     moves_seen: int
     event_count: int = 0
+    cancel_reason: str | None = None
     chunks: list[_Chunk] = field(default_factory=list)
     #: The current token of each piece of work, and the moves seen when it was taken.
     tokens: dict[str, tuple[Token, int]] = field(default_factory=dict)
@@ -128,7 +129,7 @@ class MemoryJournal(Journal, Heads):
                 return False
             if run.record.state == "succeeded":
                 return False
-            run.lease = after
+            run.lease, run.cancel_reason = after, None
             run.record = replace(
                 run.record, epoch=after.epoch, state="running", finished_at=None, reason=None
             )
@@ -143,6 +144,20 @@ class MemoryJournal(Journal, Heads):
                 return False
             run.lease = replace(held, expires_at=expires_at)
         return True
+
+    def ask_to_cancel(self, run_id: str, epoch: int, reason: str, events: Sequence[Event]) -> bool:
+        with self._lock:
+            run = self._run(run_id)
+            if run.lease is None or run.record.epoch != epoch:
+                return False
+            if run.cancel_reason is None:
+                run.cancel_reason = reason
+                self._append(run, events)
+        return True
+
+    def cancel_reason(self, run_id: str) -> str | None:
+        run = self._runs.get(run_id)
+        return run.cancel_reason if run is not None else None
 
     # Events
 

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from handrail.contracts.event import Event, StoredEvent
 from handrail.keep import rows
-from handrail.keep.postgres_schema import SCHEMA, VERSION
+from handrail.keep.postgres_schema import MIGRATIONS, SCHEMA, VERSION
 from handrail.keep.postgres_server import LOCKS, PATIENCE_SECONDS, Server, Session, old_receipts
 from handrail.keep.sql import Connection, SqlJournal, milliseconds
 
@@ -74,7 +74,7 @@ class PostgresJournal(SqlJournal):
         super().__init__(now)
         self._server = Server(url, patience_seconds=patience_seconds)
         self._closing = weakref.finalize(self, self._server.close)
-        self._server.prepare(SCHEMA, VERSION)
+        self._server.prepare(SCHEMA, VERSION, MIGRATIONS)
 
     @property
     def place(self) -> str:
@@ -86,7 +86,7 @@ class PostgresJournal(SqlJournal):
 
     def outbox(self, cursor: int, limit: int = 1000) -> tuple[list[StoredEvent], int]:
         self._give_places(limit)
-        found = self._rows(
+        found = self.rows(
             f"SELECT {rows.CHUNK}, place FROM events WHERE place > ? ORDER BY place LIMIT ?",
             (cursor, limit),
         )
@@ -97,10 +97,10 @@ class PostgresJournal(SqlJournal):
 
     # Transactions
 
-    def _transact(self, act: Callable[[Connection], _Answer], *, durable: bool) -> _Answer:
+    def transact(self, act: Callable[[Connection], _Answer], *, durable: bool) -> _Answer:
         return self._server.transact(act, durable=durable)
 
-    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         return self._server.rows(statement, values)
 
     def _append(
@@ -131,7 +131,7 @@ class PostgresJournal(SqlJournal):
             session.execute(_GIVE_PLACES, (max(limit, 1000),))
             session.execute("DELETE FROM receipts WHERE receipt < ?", (old_receipts(),))
 
-        if self._rows(waiting):
+        if self.rows(waiting):
             # Durable: a place that a reader has seen must not be given to another chunk after
             # a crash, and the chunk itself must still be there.
             self._server.transact(give, durable=True)

@@ -6,11 +6,30 @@ They lie in a schema of their own, so the database may hold other things too.
 from __future__ import annotations
 
 #: Kept in the table `format`; a database with a larger one is refused.
-VERSION = 1
+VERSION = 2
 
 #: Names are compared by their bytes, so that order and ranges are those of SQLite.
 _TEXT = 'TEXT COLLATE "C"'
 _NUMBER = "BIGINT GENERATED ALWAYS AS IDENTITY"
+
+#: What is there since version 2, after the tables of version 1; see `handrail.keep.schema`.
+_SINCE_2 = (
+    "ALTER TABLE runs ADD COLUMN cancel_reason TEXT",
+    f"""CREATE TABLE kept_results (
+        result_key {_TEXT} PRIMARY KEY, task {_TEXT} NOT NULL, code TEXT NOT NULL,
+        params TEXT NOT NULL, files TEXT, result TEXT NOT NULL, output_ref TEXT,
+        run_id TEXT NOT NULL, attempt_id TEXT NOT NULL, kept_at BIGINT NOT NULL
+    )""",
+    "CREATE INDEX kept_results_by_task ON kept_results (task, kept_at)",
+    f"""CREATE TABLE places (
+        tag {_TEXT} NOT NULL, attempt_id {_TEXT} NOT NULL, run_id TEXT NOT NULL,
+        epoch BIGINT NOT NULL, PRIMARY KEY (tag, attempt_id)
+    )""",
+    f"CREATE TABLE rates (tag {_TEXT} PRIMARY KEY, due_at BIGINT NOT NULL)",
+)
+
+#: Statements that bring a database of the version before to each version.
+MIGRATIONS = {2: (*_SINCE_2, "UPDATE format SET version = 2")}
 
 SCHEMA = (
     "CREATE TABLE format (version INTEGER NOT NULL)",
@@ -65,5 +84,6 @@ SCHEMA = (
     # One for each transaction that must not be done twice. It begins with the time in
     # milliseconds, so old ones are removed by range.
     "CREATE TABLE receipts (receipt UUID PRIMARY KEY)",
+    *_SINCE_2,
     f"INSERT INTO format VALUES ({VERSION})",
 )

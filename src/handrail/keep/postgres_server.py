@@ -187,7 +187,9 @@ class Server:
         self._write_count = 0
         self._unflushed: deque[_Write] = deque()
 
-    def prepare(self, schema: Sequence[str], version: int) -> None:
+    def prepare(
+        self, schema: Sequence[str], version: int, migrations: Mapping[int, Sequence[str]]
+    ) -> None:
         """Makes the tables if they are missing; one of several processes does.
 
         Raises:
@@ -201,8 +203,8 @@ class Server:
                     f"{self.name} keeps text as {session.encoding}. Make a database for "
                     f"Handrail with: createdb --encoding=UTF8 --template=template0 NAME"
                 )
-            if not self._has_tables(session, version):
-                self._make_tables(session, schema, version)
+            if self._version(session, version) < version:
+                self._make_tables(session, schema, version, migrations)
         self._was_reached = True
 
     def version(self) -> str:
@@ -366,24 +368,35 @@ class Server:
 
     # Tables
 
-    def _has_tables(self, session: Session, known: int) -> bool:
+    def _version(self, session: Session, known: int) -> int:
+        """Version of the tables; 0 if there are none."""
         # A query, because the cache behind to_regclass does not see what was made meanwhile.
         tables = "SELECT 1 FROM pg_tables WHERE schemaname = ? AND tablename = 'format'"
         if session.execute(tables, (SCHEMA_NAME,)).fetchone() is None:
-            return False
+            return 0
         row = session.execute("SELECT version FROM format").fetchone()
         found = row[0] if row else 0
         if found > known:
             raise StoreVersionError(self.name, found, known)
-        return bool(found == known)
+        return int(found)
 
-    def _make_tables(self, session: Session, schema: Sequence[str], version: int) -> None:
+    def _make_tables(
+        self,
+        session: Session,
+        schema: Sequence[str],
+        version: int,
+        migrations: Mapping[int, Sequence[str]],
+    ) -> None:
         session.execute("BEGIN")
         session.execute("SET LOCAL synchronous_commit = on")
         session.execute("SELECT pg_advisory_xact_lock(?, 0)", (LOCKS,))
-        if not self._has_tables(session, version):  # another process may have been faster
+        found = self._version(session, version)  # another process may have been faster
+        if found == 0:
             self._make_schema(session)
             for statement in schema:
+                session.execute(statement)
+        for number in range(found + 1, version + 1) if found else ():
+            for statement in migrations[number]:
                 session.execute(statement)
         session.commit()
 

@@ -3,7 +3,32 @@
 from __future__ import annotations
 
 #: Kept in the file as `user_version`; a file with a larger one is refused.
-VERSION = 1
+VERSION = 2
+
+#: What is there since version 2, after the tables of version 1.
+_SINCE_2 = (
+    # Who asked for the end of the run's present epoch, and why; null: nobody.
+    "ALTER TABLE runs ADD COLUMN cancel_reason TEXT",
+    # Results of tasks that may be taken again. `code`, `params` ({name: digest}) and `files`
+    # (the tree that was read) are what `result_key` is made of, kept to say what changed.
+    """CREATE TABLE kept_results (
+        result_key TEXT PRIMARY KEY, task TEXT NOT NULL, code TEXT NOT NULL,
+        params TEXT NOT NULL, files TEXT, result TEXT NOT NULL, output_ref TEXT,
+        run_id TEXT NOT NULL, attempt_id TEXT NOT NULL, kept_at INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    "CREATE INDEX kept_results_by_task ON kept_results (task, kept_at)",
+    # Places under a limit, held as long as the epoch of their run holds its lease.
+    """CREATE TABLE places (
+        tag TEXT NOT NULL, attempt_id TEXT NOT NULL, run_id TEXT NOT NULL,
+        epoch INTEGER NOT NULL, PRIMARY KEY (tag, attempt_id)
+    ) WITHOUT ROWID""",
+    # `due_at`: when the next start under a rate is due if starts were spread evenly,
+    # in microseconds since 1970, UTC.
+    "CREATE TABLE rates (tag TEXT PRIMARY KEY, due_at INTEGER NOT NULL) WITHOUT ROWID",
+)
+
+#: Statements that bring a database of the version before to each version.
+MIGRATIONS = {2: _SINCE_2}
 
 SCHEMA = (
     # `moves_seen`: the last head move when the run was created.
@@ -54,4 +79,5 @@ SCHEMA = (
         move_id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, before TEXT,
         after TEXT, moved_at INTEGER NOT NULL, run_id TEXT NOT NULL
     )""",
+    *_SINCE_2,
 )

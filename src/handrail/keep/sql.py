@@ -99,7 +99,7 @@ class SqlJournal(Journal, Heads):
         """Name and version of the database."""
 
     @abstractmethod
-    def _transact(self, act: Callable[[Connection], _Answer], *, durable: bool) -> _Answer:
+    def transact(self, act: Callable[[Connection], _Answer], *, durable: bool) -> _Answer:
         """Returns what `act` returns, within one transaction.
 
         `act` may be called again where it is certain that nothing of the call before was
@@ -107,7 +107,7 @@ class SqlJournal(Journal, Heads):
         """
 
     @abstractmethod
-    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """Everything a query answers."""
 
     @abstractmethod
@@ -157,10 +157,10 @@ class SqlJournal(Journal, Heads):
             self._append(connection, record.run_id, record.epoch, events)
             return None
 
-        return self._transact(create, durable=True)
+        return self.transact(create, durable=True)
 
     def run(self, run_id: str) -> RunRecord:
-        found = self._rows(
+        found = self.rows(
             f"SELECT {rows.RUN} FROM runs WHERE run_id >= ? AND run_id < ? ORDER BY run_id LIMIT 2",
             (run_id, run_id + "\U0010ffff"),
         )
@@ -171,7 +171,7 @@ class SqlJournal(Journal, Heads):
     def runs(
         self, *, workflow: str | None = None, state: str | None = None, limit: int = 100
     ) -> list[RunRecord]:
-        found = self._rows(
+        found = self.rows(
             f"SELECT {rows.RUN} FROM runs WHERE (CAST(? AS TEXT) IS NULL OR workflow = ?)"
             " AND (CAST(? AS TEXT) IS NULL OR state = ?)"
             " ORDER BY started_at DESC, run_id DESC LIMIT ?",
@@ -180,7 +180,7 @@ class SqlJournal(Journal, Heads):
         return [RunRecord(*row) for row in found]
 
     def lease(self, run_id: str) -> Lease | None:
-        found = self._rows(f"SELECT {rows.LEASE} FROM runs WHERE run_id = ?", (run_id,))
+        found = self.rows(f"SELECT {rows.LEASE} FROM runs WHERE run_id = ?", (run_id,))
         if not found:
             raise self._not_found(run_id)
         return rows.lease_of(run_id, found[0])
@@ -202,13 +202,14 @@ class SqlJournal(Journal, Heads):
                 return False
             connection.execute(
                 "UPDATE runs SET epoch = ?, lease_owner = ?, lease_expires_at = ?,"
-                " state = 'running', finished_at = NULL, reason = NULL WHERE run_id = ?",
+                " state = 'running', finished_at = NULL, reason = NULL, cancel_reason = NULL"
+                " WHERE run_id = ?",
                 (after.epoch, after.owner, after.expires_at, run_id),
             )
             self._append(connection, run_id, after.epoch, events)
             return True
 
-        return self._transact(take, durable=True)
+        return self.transact(take, durable=True)
 
     def renew(self, lease: Lease, expires_at: int) -> bool:
         def renew(connection: Connection) -> bool:
@@ -219,7 +220,32 @@ class SqlJournal(Journal, Heads):
             )
             return renewed.rowcount > 0
 
-        return self._transact(renew, durable=False)
+        return self.transact(renew, durable=False)
+
+    def ask_to_cancel(self, run_id: str, epoch: int, reason: str, events: Sequence[Event]) -> bool:
+        def ask(connection: Connection) -> bool:
+            self._lock_run(connection, run_id)
+            row = connection.execute(
+                "SELECT epoch, lease_owner, cancel_reason FROM runs WHERE run_id = ?", (run_id,)
+            ).fetchone()
+            if row is None:
+                raise self._not_found(run_id)
+            found, owner, asked = row
+            if found != epoch or owner is None:
+                return False
+            if asked is None:
+                connection.execute(
+                    "UPDATE runs SET cancel_reason = ? WHERE run_id = ?",
+                    (rows.storable(reason), run_id),
+                )
+                self._append(connection, run_id, epoch, events)
+            return True
+
+        return self.transact(ask, durable=True)
+
+    def cancel_reason(self, run_id: str) -> str | None:
+        found = self.rows("SELECT cancel_reason FROM runs WHERE run_id = ?", (run_id,))
+        return found[0][0] if found else None
 
     # Events
 
@@ -228,7 +254,7 @@ class SqlJournal(Journal, Heads):
     ) -> None:
         append = self._append_durably if durable else self._append_alone
         if events and not append(run_id, epoch, events):
-            found = self._rows("SELECT epoch FROM runs WHERE run_id = ?", (run_id,))
+            found = self.rows("SELECT epoch FROM runs WHERE run_id = ?", (run_id,))
             if not found:
                 raise self._not_found(run_id)
             raise rows.stale_append(events[0].task or run_id, run_id, epoch, found[0][0])
@@ -242,10 +268,10 @@ class SqlJournal(Journal, Heads):
             self._append(connection, run_id, epoch, events)
             return True
 
-        return self._transact(append, durable=True)
+        return self.transact(append, durable=True)
 
     def events(self, run_id: str) -> list[StoredEvent]:
-        found = self._rows(
+        found = self.rows(
             f"SELECT {rows.CHUNK} FROM events WHERE run_id = ? ORDER BY first", (run_id,)
         )
         return rows.stored_events(found)
@@ -274,7 +300,7 @@ class SqlJournal(Journal, Heads):
             )
             return None
 
-        return self._transact(begin, durable=False)
+        return self.transact(begin, durable=False)
 
     def accept(self, acceptance: Acceptance) -> Accepted | Adopted | Conflict:
         asked, run_id = acceptance.token, acceptance.run_id
@@ -299,7 +325,7 @@ class SqlJournal(Journal, Heads):
             self._append(connection, run_id, asked.epoch, acceptance.events)
             return Accepted(acceptance.output_ref)
 
-        return self._transact(accept, durable=True)
+        return self.transact(accept, durable=True)
 
     def settle(self, settlement: Settlement) -> Accepted | Conflict:
         run_id = settlement.run_id
@@ -329,22 +355,22 @@ class SqlJournal(Journal, Heads):
             )
             return Accepted(settlement.output_ref)
 
-        return self._transact(settle, durable=True)
+        return self.transact(settle, durable=True)
 
     def accepted(self, run_id: str) -> list[Acceptance]:
-        found = self._rows(
+        found = self.rows(
             f"SELECT {rows.LEDGER} FROM ledger WHERE run_id = ? ORDER BY ledger_id", (run_id,)
         )
         return [rows.acceptance_of(row) for row in found]
 
     def watermark(self, pipeline: str) -> str | None:
-        found = self._rows("SELECT value FROM watermarks WHERE pipeline = ?", (pipeline,))
+        found = self.rows("SELECT value FROM watermarks WHERE pipeline = ?", (pipeline,))
         return found[0][0] if found else None
 
     # Heads
 
     def head(self, branch: BranchName) -> str | None:
-        found = self._rows(
+        found = self.rows(
             "SELECT commit_id FROM heads WHERE repository = ? AND branch = ?", tuple(branch)
         )
         return found[0][0] if found else None
@@ -354,10 +380,10 @@ class SqlJournal(Journal, Heads):
             self._lock_moves(connection)
             return self._move(connection, branch, before, after, moved_by="")
 
-        return self._transact(move, durable=True)
+        return self.transact(move, durable=True)
 
     def heads(self, repository: str | None = None) -> dict[BranchName, str]:
-        found = self._rows(
+        found = self.rows(
             "SELECT repository, branch, commit_id FROM heads"
             " WHERE CAST(? AS TEXT) IS NULL OR repository = ? ORDER BY repository, branch",
             (repository, repository),

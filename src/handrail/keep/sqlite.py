@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from handrail.contracts.event import Event, StoredEvent
 from handrail.keep import rows
 from handrail.keep.database import Database
-from handrail.keep.schema import SCHEMA, VERSION
+from handrail.keep.schema import MIGRATIONS, SCHEMA, VERSION
 from handrail.keep.sql import Connection, SqlJournal, milliseconds
 
 _Answer = TypeVar("_Answer")
@@ -44,7 +44,7 @@ class SqliteJournal(SqlJournal):
 
     def __init__(self, path: Path, *, now: Callable[[], int] = milliseconds) -> None:
         super().__init__(now)
-        self._database = Database(path, SCHEMA, VERSION)
+        self._database = Database(path, SCHEMA, VERSION, MIGRATIONS)
 
     @property
     def place(self) -> str:
@@ -55,7 +55,7 @@ class SqliteJournal(SqlJournal):
         return f"SQLite {sqlite3.sqlite_version}"
 
     def outbox(self, cursor: int, limit: int = 1000) -> tuple[list[StoredEvent], int]:
-        found = self._rows(
+        found = self.rows(
             f"SELECT {rows.CHUNK}, chunk_id FROM events WHERE chunk_id > ?"
             " ORDER BY chunk_id LIMIT ?",
             (cursor, limit),
@@ -65,11 +65,11 @@ class SqliteJournal(SqlJournal):
     def close(self) -> None:
         self._database.close()
 
-    def _transact(self, act: Callable[[Connection], _Answer], *, durable: bool) -> _Answer:
+    def transact(self, act: Callable[[Connection], _Answer], *, durable: bool) -> _Answer:
         with self._database.transaction(durable=durable) as connection:
             return act(connection)
 
-    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         return self._database.rows(statement, values)
 
     def _append(

@@ -385,6 +385,30 @@ class JournalContract(ABC):
         assert not journal.take_over("r1", None, lease(epoch=2), [event("run.resumed")])
         assert (journal.run("r1").state, journal.run("r1").epoch) == ("succeeded", 1)
 
+    # Cancelling
+
+    def test_who_drives_a_run_is_asked_to_end_it(self, journal: Journal) -> None:
+        start(journal)
+        assert journal.cancel_reason("r1") is None
+        assert journal.ask_to_cancel("r1", 1, "too late", [event("run.cancel_asked")])
+        assert journal.ask_to_cancel("r1", 1, "again", [event("run.cancel_asked")])
+        assert journal.cancel_reason("r1") == "too late"
+        assert [stored.event.kind for stored in journal.events("r1")].count("run.cancel_asked") == 1
+
+    def test_a_run_that_nobody_drives_is_not_asked_to_end(self, journal: Journal) -> None:
+        start(journal)
+        assert not journal.ask_to_cancel("r1", 2, "too late", [event()])
+        journal.settle(settlement(state="failed"))
+        assert not journal.ask_to_cancel("r1", 1, "too late", [event()])
+        assert journal.cancel_reason("r1") is None
+
+    def test_a_request_to_end_a_run_is_for_one_epoch(self, journal: Journal) -> None:
+        start(journal)
+        journal.ask_to_cancel("r1", 1, "too late", [event()])
+        journal.settle(settlement(state="cancelled"))
+        journal.take_over("r1", None, lease(epoch=2), [])
+        assert journal.cancel_reason("r1") is None
+
     def test_of_many_takers_exactly_one_wins(
         self, journal: Journal, handles: Callable[[int], list[Journal]]
     ) -> None:

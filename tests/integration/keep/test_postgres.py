@@ -330,9 +330,24 @@ def test_a_database_of_a_newer_handrail_is_refused(
     journal: PostgresJournal, postgres_url: str
 ) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute("UPDATE handrail.format SET version = 2")
-    with pytest.raises(StoreVersionError, match=r"127\.0\.0\.1:\d+/test_\w+ has format 2"):
+        connection.execute("UPDATE handrail.format SET version = 3")
+    with pytest.raises(StoreVersionError, match=r"127\.0\.0\.1:\d+/test_\w+ has format 3"):
         PostgresJournal(postgres_url)
+
+
+def test_a_database_of_an_older_handrail_is_brought_to_the_present_format(
+    journal: PostgresJournal, postgres_url: str
+) -> None:
+    start(journal)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE handrail.runs DROP COLUMN cancel_reason")
+        connection.execute("DROP TABLE handrail.kept_results, handrail.places, handrail.rates")
+        connection.execute("UPDATE handrail.format SET version = 1")
+    for _ in range(2):
+        again = PostgresJournal(postgres_url)
+        assert again.cancel_reason("r1") is None
+        assert again.run("r1").state == "running"
+        again.close()
 
 
 def test_a_schema_of_another_program_is_left_alone(postgres_url: str) -> None:

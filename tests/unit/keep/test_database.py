@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from handrail.errors import StoreCorruptError, StoreReadOnlyError, StoreVersionError
+from handrail.errors import (
+    StoreCorruptError,
+    StoreError,
+    StoreReadOnlyError,
+    StoreVersionError,
+)
+from handrail.keep.database import Database
 from handrail.keep.sqlite import SqliteJournal
 from handrail.testing.stores import event, run_record, start
 
@@ -14,10 +20,33 @@ def test_a_database_of_a_newer_handrail_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "handrail.db"
     SqliteJournal(path).close()
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
-    with pytest.raises(StoreVersionError, match=r"handrail\.db has format 2"):
+    with pytest.raises(StoreVersionError, match=r"handrail\.db has format 3"):
         SqliteJournal(path)
+
+
+def test_a_database_of_an_older_handrail_is_brought_to_the_present_format(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    tables = ("CREATE TABLE songs (title)",)
+    Database(path, tables, 1).close()
+    migrations = {2: ("ALTER TABLE songs ADD COLUMN year",), 3: ("CREATE TABLE singers (name)",)}
+    for _ in range(2):
+        database = Database(path, tables, 3, migrations)
+        assert database.rows("SELECT title, year FROM songs, singers") == []
+        assert database.row("PRAGMA user_version") == (3,)
+        database.close()
+
+
+def test_a_migration_that_fails_leaves_the_older_format(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    tables = ("CREATE TABLE songs (title)",)
+    Database(path, tables, 1).close()
+    with pytest.raises(StoreError):
+        Database(path, tables, 2, {2: ("CREATE TABLE singers (name)", "CREATE TABLE songs (a)")})
+    database = Database(path, tables, 1)
+    assert database.rows("SELECT name FROM sqlite_master") == [("songs",)]
+    database.close()
 
 
 def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:

@@ -163,6 +163,6 @@ def test_a_journal_of_one_run_reads_as_data(journal: SqliteJournal, tmp_path: Pa
         2,
         '[["x",1700000000000,"t","",null],["y",1700000000000,"","",{"a":1}]]',
     )
-    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
     connection.close()
     assert os.stat(tmp_path / "handrail.db").st_size > 0
