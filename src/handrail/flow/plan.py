@@ -5,6 +5,7 @@ The plan is checked as a whole before anything runs, and holds no state of a run
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -385,6 +386,26 @@ class Plan:
         self.by_name[name] = planned
         return planned
 
+    # Looking
+
+    def node_called(self, name: str) -> Node:
+        """The node of that name, or the mapped task whose item has it."""
+        return self.by_name.get(name) or self.by_name[base_name(name)]
+
+    def is_within(self, node: Node, group: Node) -> bool:
+        """Is a node part of a group, or of one in it?"""
+        within = node.within
+        while within >= 0 and within != group.index:
+            within = self.nodes[within].within
+        return within == group.index
+
+    def free_name(self, name: str) -> str:
+        """`name`, or with a number behind it if a node has it already."""
+        number, free = 2, name
+        while free in self.by_name:
+            free, number = f"{name}_{number}", number + 1
+        return free
+
     def _may_come_by_channel(self, key: str, ancestors: _Lazily) -> bool:
         return key in self._inputs or any(
             definition is not None and definition.inject_context
@@ -471,6 +492,20 @@ class Plan:
     def _leaves(self, node: Node) -> int:
         writes = node.definition is not None and node.definition.writes
         return node.index if writes else node.ref_source
+
+
+_ITEM = re.compile(r"(?s)(.+)\[(\d+)\]")
+
+
+def item_name(name: str) -> tuple[str, int]:
+    """Name of the mapped task and position, of the name of an item; no name: it is none."""
+    found = _ITEM.fullmatch(name)
+    return (found[1], int(found[2])) if found else ("", 0)
+
+
+def base_name(name: str) -> str:
+    """A task's name without the position of an item."""
+    return item_name(name)[0] or name
 
 
 def _tasks_and_groups(part: Composable) -> Iterator[Task | ParallelGroup]:

@@ -18,6 +18,7 @@ from handrail.errors import (
     StaleAttemptError,
     TaskFailed,
 )
+from handrail.flow.plan import Node
 from handrail.keep.base import Acceptance, Accepted, Adopted, Conflict, Journal
 from handrail.run.control import Cancel, to_data
 from handrail.run.flight import Flight
@@ -75,6 +76,10 @@ class Acceptor:
                 _told_of(flight),
             )
 
+    def left(self, node: Node, ref: str) -> None:
+        """A node left a commit."""
+        self.refs[node.index] = self.latest_ref = ref
+
     def _publish(self, flight: Flight, output_ref: str) -> None:
         assert self._journal is not None
         assert self._transaction is not None
@@ -103,7 +108,7 @@ class Acceptor:
                 self._recorder.put_back(waiting)
         if isinstance(reply, Accepted):
             self._recorder.tell([event])
-            self.refs[node.index] = self.latest_ref = output_ref
+            self.left(node, output_ref)
         elif isinstance(reply, Adopted):
             self._adopt(flight, reply)
         else:
@@ -114,7 +119,7 @@ class Acceptor:
         flight.value = decode(adopted.result)
         data = {"result": adopted.result, "adopted": adopted.attempt_id}
         if adopted.ref is not None:
-            self.refs[flight.node.index] = self.latest_ref = adopted.ref
+            self.left(flight.node, adopted.ref)
             data["ref"] = adopted.ref
         self._recorder.event(kinds.TASK_SUCCEEDED, flight.node.name, flight.attempt_id, data)
 

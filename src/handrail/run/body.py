@@ -40,15 +40,18 @@ def run_body(
         PostGuardrailViolation: the body left files that may not be published.
         Exception: whatever the function raises.
     """
-    if definition.contract.shape != "workspace":
+    contract = definition.contract
+    if contract.shape != "workspace":
         raw = _call(definition, arguments, context)
-        return _checked(definition, _awaited(definition, raw))
+        if contract.is_async:
+            raw = _awaited(raw)
+        return raw if contract.shape == "keywords" else _result(definition, raw)
     if workspace is None or definition.workspace is None:
         raise TaskInputError(f"Task '{definition.name}' works on files and was given none.")
     params = _params(definition, arguments)
     _guard(workspace, definition.workspace.pre, "pre", PreGuardrailViolation)
     raw = definition.fn(workspace, params)
-    result = _result(definition, _awaited(definition, raw))
+    result = _result(definition, _awaited(raw) if contract.is_async else raw)
     _guard(workspace, definition.workspace.post, "post", PostGuardrailViolation)
     return result
 
@@ -57,7 +60,8 @@ async def run_async_body(
     definition: TaskDefinition, arguments: Mapping[str, Any], *, context: Any = None
 ) -> Any:
     """The same for an async function without files, within the caller's event loop."""
-    return _checked(definition, await _call(definition, arguments, context))
+    raw = await _call(definition, arguments, context)
+    return raw if definition.contract.shape == "keywords" else _result(definition, raw)
 
 
 def _call(definition: TaskDefinition, arguments: Mapping[str, Any], context: Any) -> Any:
@@ -70,13 +74,7 @@ def _call(definition: TaskDefinition, arguments: Mapping[str, Any], context: Any
     return definition.fn(**arguments)
 
 
-def _checked(definition: TaskDefinition, raw: Any) -> Any:
-    return raw if definition.contract.shape == "keywords" else _result(definition, raw)
-
-
-def _awaited(definition: TaskDefinition, raw: Any) -> Any:
-    if not definition.contract.is_async:
-        return raw
+def _awaited(raw: Any) -> Any:
     # Imported here, since worker processes start faster without it.
     import asyncio
 

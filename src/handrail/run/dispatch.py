@@ -20,10 +20,8 @@ class Inbox(Generic[Job]):
     def __init__(self) -> None:
         self._queue: SimpleQueue[Job] = SimpleQueue()
         self.put = self._queue.put
-
-    def is_empty(self) -> bool:
-        """Is nothing there at this moment?"""
-        return self._queue.empty()
+        #: Is nothing there at this moment?
+        self.is_empty = self._queue.empty
 
     def get(self, patience: Callable[[], float | None]) -> Job | None:
         """The next finished job; none if there is none within `patience()` seconds.
