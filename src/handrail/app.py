@@ -40,7 +40,7 @@ from handrail.hooks.chain import WatcherChain
 from handrail.hooks.named import watcher_of
 from handrail.hooks.spec import RunView, RunWatcher
 from handrail.ids import Ids
-from handrail.keep.base import Lease, RunRecord
+from handrail.keep.base import Conflict, Lease, RunRecord, Settlement
 from handrail.keep.home import Home
 from handrail.keep.objects import FileObjects
 from handrail.keep.owner import Owner, process_is_gone
@@ -597,6 +597,52 @@ class Runtime:
         event = Event(kinds.WAIT_ANSWERED, _now(), wait.task, "", data)
         self.journal.append(record.run_id, record.epoch, [event], durable=True)
         return wait
+
+    # Cancelling
+
+    def cancel(self, run_id: str, reason: str = "", *, by: str = "") -> str:
+        """Ends a run, whichever process drives it. It can be resumed.
+
+        Args:
+            reason: one line for whoever looks at the run.
+            by: who wants it.
+
+        Returns:
+            The run's state by now: `"cancelled"`; `"running"` if a process drives the run and
+            was asked to stop its bodies and end it, which it does within about a second; or
+            the state in which it had ended already.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        run_id = self.journal.run(run_id).run_id
+        said = " ".join(filter(None, (reason, f"(asked by {by})" if by else ""))) or "as asked"
+        asked = Event(kinds.RUN_CANCEL_ASKED, _now(), "", "", {"reason": reason, "by": by})
+        while True:
+            with _taking:
+                state = self._try_to_cancel(run_id, said, asked)
+            if state is not None:
+                self.tell()
+                return state
+
+    def _try_to_cancel(self, run_id: str, reason: str, asked: Event) -> str | None:
+        """The run's state afterwards. None: it changed hands meanwhile."""
+        held = self.journal.lease(run_id)
+        record = self.journal.run(run_id)
+        if held is not None and not self._is_over(held):
+            was_asked = self.journal.ask_to_cancel(run_id, held.epoch, reason, [asked])
+            return "running" if was_asked else None
+        if record.state in ("succeeded", "failed", "cancelled"):
+            return record.state
+        after = self._new_lease(run_id, record.epoch + 1)
+        resumed = {"owner": after.owner, "before": record.state}
+        events = [Event(kinds.RUN_RESUMED, _now(), "", "", resumed), asked]
+        if not self.journal.take_over(run_id, held, after, events):
+            return None
+        data = {"state": "cancelled", "reason": reason}
+        finished = Event(kinds.RUN_FINISHED, _now(), "", "", data)
+        ended = Settlement(run_id, after.epoch, "cancelled", [finished], reason)
+        return None if isinstance(self.journal.settle(ended), Conflict) else "cancelled"
 
     # Looking
 

@@ -134,6 +134,7 @@ def handrail(
     handrail runs                      list the runs kept here
     handrail show RUN                  see what happened in one
     handrail resume                    finish the newest that did not
+    handrail cancel RUN                end one that runs, wherever it does
     handrail answer RUN                see what one asks, and answer
 
     A part of a run's id is enough where only one run begins with it.

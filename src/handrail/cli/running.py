@@ -25,6 +25,7 @@ from handrail.hooks.spec import RunView, RunWatcher
 from handrail.run.failure import one_line
 
 if TYPE_CHECKING:
+    from handrail.app import Runtime
     from handrail.keep.base import RunRecord
     from handrail.run.changes import ChangePolicy
     from handrail.run.waits import Wait
@@ -44,6 +45,7 @@ def add_to(application: typer.Typer) -> None:
     """Adds the commands."""
     application.command("run")(run)
     application.command("resume")(resume)
+    application.command("cancel")(cancel)
 
 
 # Commands
@@ -163,6 +165,54 @@ def resume(
 
         outcome = _outcome(notice, record.workflow, execute)
     _report(shell, outcome, as_json=as_json)
+
+
+def cancel(
+    context: typer.Context,
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run to end.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever looks.")] = "",
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who wants it.")] = "",
+    timeout: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="How long to wait until it has ended."),
+    ] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """End a run, whichever process drives it: its bodies are stopped. It can be resumed.
+
+    \b
+    handrail cancel 06dx3k8c
+    handrail cancel 06dx3k8c --reason 'wrong month' --by Ada
+
+    Exit code: 0 it is cancelled, 1 it ended otherwise or has not ended yet.
+    """
+    shell = shell_of(context)
+    runtime = shell.kept()
+    run_id = runtime.journal.run(run_id).run_id
+    state = runtime.cancel(run_id, reason, by=by)
+    if state == "running":
+        shell.screen.note(f"Asked the process that runs {run_id} to end it.")
+        state = _awaited_end(runtime, run_id, timeout)
+    if as_json:
+        shell.screen.json({"run_id": run_id, "state": state})
+    elif state == "cancelled":
+        shell.screen.say(f"Run {run_id} is cancelled.")
+        shell.screen.note(f"Continue:  handrail resume {run_id}")
+    elif state == "running":
+        shell.screen.error(f"Run {run_id} has not ended yet. Look: handrail show {run_id}")
+    else:
+        shell.screen.error(f"Run {run_id} had ended already: {state}.")
+    if state != "cancelled":
+        raise typer.Exit(FAILED)
+
+
+def _awaited_end(runtime: Runtime, run_id: str, timeout_seconds: float) -> str:
+    until = time.monotonic() + timeout_seconds
+    while (state := runtime.state_of(runtime.journal.run(run_id))) == "running":
+        if time.monotonic() >= until:
+            break
+        time.sleep(0.1)
+    return state
 
 
 def _change_policy(word: str) -> ChangePolicy:

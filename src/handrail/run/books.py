@@ -1,4 +1,4 @@
-"""Books of one run's graph: whose turn it is, who is finished, who waits, and how often each ran."""
+"""Books of a run's graph: whose turn it is, who is finished, who waits, how often each ran."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ what a failure means and who is told are decided elsewhere; whose turn it is sta
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -35,6 +36,7 @@ from handrail.run.failure import describe
 from handrail.run.flight import Flight, RunSetting
 from handrail.run.groups import STOPPED, Groups
 from handrail.run.handler import TaskHandler
+from handrail.run.interrupt import interrupt
 from handrail.run.launch import Launcher
 from handrail.run.maps import Maps
 from handrail.run.output import AttemptOutput
@@ -105,6 +107,9 @@ class RunLoop:
         self._retrying: set[str] = set()
         #: Argument of a task's next iteration, by node.
         self._again: dict[int, Any] = {}
+        self._thread_id = 0
+        #: Is a body run by the engine's own thread at this moment?
+        self._is_inline = False
         #: Has the run left the order of its plan?
         self._has_jumped = False
         #: Is nothing to be started any more?
@@ -118,6 +123,7 @@ class RunLoop:
 
     def drive(self) -> None:
         """Runs until nothing is left to do, or a task failed and those beside it are back."""
+        self._thread_id = threading.get_ident()
         self._watch_time()
         try:
             while True:
@@ -156,7 +162,9 @@ class RunLoop:
         ):
             if self._is_recording:
                 self._recorder.flush_if_due()
+            self._is_inline = True
             self._launcher.run_inline(flight)
+            self._is_inline = False
             self._settle(flight)
             return
         self._flying[flight.sequence] = flight
@@ -554,8 +562,13 @@ class RunLoop:
             self._timers.after(limit, lambda: self._end(RunTimeout(self.setting.run_id, limit)))
 
     def cancel(self, reason: str) -> None:
-        """Has the run end soon, with its bodies stopped. Any thread may call."""
+        """Has the run end soon, with its bodies stopped. Any other thread may call.
+
+        A body in the engine's own thread is interrupted, and `drive` with it.
+        """
         self._inbox.put(lambda: self._end(RunCancelled(self.setting.run_id, reason)))
+        if self._is_inline:
+            interrupt(self._thread_id)
 
     def _end(self, error: RunError) -> None:
         """Ends the run now: what runs is stopped."""

@@ -190,6 +190,8 @@ class Session:
         self._lease_seconds = lease_seconds
         self._tick = tick
         self._over = threading.Event()
+        #: Why somebody wants the run to end, once the loop was told.
+        self._cancel_reason: str | None = None
         #: What the epoch ended as, once that is written down.
         self._state: str | None = None
         self._recorder = Recorder(opening.run_id, lease.epoch, stores.journal, watch)
@@ -267,6 +269,10 @@ class Session:
             self._begin_channel()
             self._loop.drive()
         except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and self._cancel_reason is not None:
+                cancelled = RunCancelled(self.opening.run_id, self._cancel_reason)
+                self._abandon(cancelled)
+                raise cancelled from error
             self._abandon(error)
             raise
         if self._loop.failure is not None:
@@ -350,7 +356,8 @@ class Session:
         """Ends the epoch after an error that is not a task's: an interrupt, a full disk."""
         self._loop.abort()
         self._recorder.give_up()
-        state = "cancelled" if isinstance(error, KeyboardInterrupt) else "crashed"
+        is_wanted = isinstance(error, (KeyboardInterrupt, RunCancelled))
+        state = "cancelled" if is_wanted else "crashed"
         try:
             self._settle(state, one_line(error))
         except (StoreError, StaleAttemptError):
@@ -412,11 +419,18 @@ class Session:
                         return
                 # A body may run for long after others were finished.
                 self._recorder.flush()
+                self._obey_cancel()
                 if self._tick is not None:
                     self._tick()
             except Exception:
                 # What the store's trouble means is decided by the engine's own calls.
                 log.warning("run %s: its lease was not renewed", self.opening.run_id, exc_info=True)
+
+    def _obey_cancel(self) -> None:
+        reason = self._stores.journal.cancel_reason(self.opening.run_id)
+        if reason is not None and self._cancel_reason is None:
+            self._cancel_reason = reason
+            self._loop.cancel(reason)
 
     def _holds_lease(self, renew: bool = False) -> bool:
         if renew:

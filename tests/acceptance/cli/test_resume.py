@@ -151,3 +151,32 @@ def test_a_workflow_that_moved_is_named(handrail: Call, folder: Path, go: Go) ->
     assert "songs.py" in lost.stderr
     go("")
     assert handrail("resume", run_id, "--workflow", "tunes.py").returncode == 0
+
+
+def test_a_run_is_cancelled_from_another_process(
+    handrail: Call, start: Start, go: Go, trace: Trace
+) -> None:
+    process = start("run", "songs.py")
+    _wait_for_second(process, trace)
+    ((run_id, _),) = _runs(handrail)
+
+    result = handrail("cancel", run_id, "--reason", "wrong songs", "--by", "Ada")
+
+    assert result.returncode == 0, result.stderr
+    assert f"Run {run_id} is cancelled" in result.stdout
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "wrong songs (asked by Ada)" in stderr
+    assert _runs(handrail) == [(run_id, "cancelled")]
+    go("")
+    assert handrail("resume", run_id).returncode == 0
+    assert _runs(handrail) == [(run_id, "succeeded")]
+
+
+def test_a_run_that_has_ended_is_not_cancelled(handrail: Call, go: Go) -> None:
+    go("")
+    assert handrail("run", "songs.py").returncode == 0
+    ((run_id, _),) = _runs(handrail)
+    result = handrail("cancel", run_id, "--json")
+    assert result.returncode == 1
+    assert json.loads(result.stdout) == {"run_id": run_id, "state": "succeeded"}
