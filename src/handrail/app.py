@@ -444,7 +444,7 @@ class Runtime:
         self._sweep()
         finished = self._finished(opening.run_id) if lease.epoch > 1 else ()
         with (
-            RunLog(self.home.run_folder(opening.run_id) / "log.jsonl") as run_log,
+            RunLog(self.home.run_log(opening.run_id)) as run_log,
             self._watched(flow, plan, opening.run_id, lease.epoch, finished, progress) as watch,
             Capture() if self.settings.capture_output else nullcontext(),
         ):

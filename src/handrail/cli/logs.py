@@ -49,7 +49,7 @@ def logs(
     names = [known.name for known in run.tasks]
     if task is not None and task not in names:
         raise UnknownTaskError(task, names)
-    path = runtime.home.runs / run.run_id / "log.jsonl"
+    path = runtime.home.run_log(run.run_id)
     width = max((cell_len(visible(name)) for name in names), default=0) if task is None else 0
 
     def is_over() -> bool:

@@ -80,12 +80,9 @@ class Home:
     def _format(self) -> Path:
         return self.path / "format"
 
-    def run_folder(self, run_id: str) -> Path:
-        """The folder of one run's logs, made if missing."""
-        folder = self.runs / run_id
-        with storage_faults(folder):
-            folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
+    def run_log(self, run_id: str) -> Path:
+        """The log of one run; not there if it never printed anything."""
+        return self.runs / run_id / "log.jsonl"
 
     def _check_format(self) -> bool:
         try:

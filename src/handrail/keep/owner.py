@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 _TEXT = re.compile(
@@ -32,15 +33,7 @@ class Owner:
     @classmethod
     def current(cls) -> Owner:
         """This process."""
-        pid = os.getpid()
-        found = _stat(pid)
-        return cls(
-            pid=pid,
-            host=os.uname().nodename or "localhost",
-            started=found[1] if found else 0,
-            boot_id=_boot_id(),
-            pid_namespace=_pid_namespace(),
-        )
+        return _owner(os.getpid())  # another one after a fork
 
     @classmethod
     def parse(cls, text: str) -> Owner | None:
@@ -61,6 +54,18 @@ class Owner:
             f"process {self.pid} on {self.host} [started {self.started}, "
             f"boot {self.boot_id}, namespace {self.pid_namespace}]"
         )
+
+
+@lru_cache(maxsize=1)
+def _owner(pid: int) -> Owner:
+    found = _stat(pid)
+    return Owner(
+        pid=pid,
+        host=os.uname().nodename or "localhost",
+        started=found[1] if found else 0,
+        boot_id=_boot_id(),
+        pid_namespace=_pid_namespace(),
+    )
 
 
 def process_is_gone(owner: Owner | None) -> bool | None:

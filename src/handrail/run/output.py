@@ -53,7 +53,8 @@ class LogEntry:
 class RunLog:
     """Appends to the log of a run. The file is private (mode 0600); any thread may write.
 
-    Complete lines are written at once, unfinished ones when their attempt ends.
+    Complete lines are written at once, unfinished ones when their attempt ends. The file, and
+    the folder it lies in, are made with the first of them.
 
     Args:
         now: milliseconds since 1970.
@@ -66,10 +67,8 @@ class RunLog:
         self._now = now
         self._lock = threading.Lock()
         self._partial: dict[tuple[str, str, str], str] = {}
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._fd: int | None = os.open(path, flags, 0o600)
-        os.fchmod(self._fd, 0o600)
-        self._mend(self._fd)
+        self._fd: int | None = None
+        self._is_closed = False
 
     def __enter__(self) -> RunLog:
         return self
@@ -103,9 +102,7 @@ class RunLog:
         """Writes unfinished lines and closes the file. What comes later is dropped."""
         with self._lock:
             problem = self._append_partial(list(self._partial))
-            fd, self._fd = self._fd, None
-            if fd is not None:
-                os.close(fd)
+            self._close()
         self._tell(problem)
 
     def _append_partial(self, keys: list[tuple[str, str, str]]) -> OSError | None:
@@ -115,20 +112,35 @@ class RunLog:
         return problem
 
     def _append(self, key: tuple[str, str, str], texts: list[str]) -> OSError | None:
-        if self._fd is None or not texts:
+        if self._is_closed or not texts:
             return None
         at = self._now()
         entries = [LogEntry(at, *key, text) for text in texts]
         content = "".join(f"{json.dumps(asdict(entry))}\n" for entry in entries).encode()
         try:
+            fd = self._open()
             while content:
-                content = content[os.write(self._fd, content) :]
+                content = content[os.write(fd, content) :]
         except OSError as exc:
             # A full disk must not make a body's print() fail.
-            os.close(self._fd)
-            self._fd = None
+            self._close()
             return exc
         return None
+
+    def _open(self) -> int:
+        if self._fd is None:
+            self.path.parent.mkdir(mode=0o700, exist_ok=True)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            self._fd = os.open(self.path, flags, 0o600)
+            os.fchmod(self._fd, 0o600)
+            self._mend(self._fd)
+        return self._fd
+
+    def _close(self) -> None:
+        self._is_closed = True
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
 
     def _tell(self, problem: OSError | None) -> None:
         # Outside of the lock: what is logged may come back here.

@@ -17,6 +17,9 @@ GROUP_SECONDS = 0.02
 GROUP_COUNT = 512
 
 
+_new = tuple.__new__
+
+
 class Recorder:
     """Collects events of one epoch of a run.
 
@@ -38,7 +41,7 @@ class Recorder:
         self._waiting: deque[Event] = deque()
         #: Held from taking events to having them written, so that they are written in order.
         self.lock = threading.RLock()
-        self._flushed_at = 0.0
+        self._flushed_at = time.monotonic()
         #: Why a group was not written. Nothing is written after it, or there would be a gap.
         self._fault: Exception | None = None
 
@@ -51,7 +54,8 @@ class Recorder:
         self, kind: str, task: str = "", attempt: str = "", data: dict[str, Any] | None = None
     ) -> None:
         """Adds an event of now."""
-        event = Event(kind, time.time_ns() // 1_000_000, task, attempt, data)
+        # The constructor of a named tuple costs more than the tuple.
+        event = _new(Event, (kind, time.time_ns() // 1_000_000, task, attempt, data))
         if self._journal is not None:
             self._waiting.append(event)
         if self._watch is not None:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 from handrail.contracts import event as kinds
@@ -456,6 +457,7 @@ def run_of_branch(branch: BranchName) -> str | None:
     return branch.branch[1:] if branch.branch.startswith("~") else None
 
 
+@cache
 def _user() -> str:
     try:
         return getpass.getuser()

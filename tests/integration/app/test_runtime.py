@@ -379,7 +379,7 @@ def test_a_body_printing_and_logging_is_in_the_runs_log(runtime: Runtime) -> Non
         print("aloud", end="")
 
     runtime.execute(workflow("speaking", speak))
-    log = runtime.home.run_folder(runtime.journal.runs()[0].run_id) / "log.jsonl"
+    log = runtime.home.run_log(runtime.journal.runs()[0].run_id)
     assert '"text": "aloud"' in log.read_text()
 
 

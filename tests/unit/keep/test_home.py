@@ -29,7 +29,7 @@ def test_a_home_is_made_with_its_layout_and_private(tmp_path: Path) -> None:
     assert (home.path / ".gitignore").read_text() == "*\n"
     assert home.database == home.path / "handrail.db"
     assert home.tracking_database == home.path / "tracking.db"
-    assert home.run_folder("r1").is_dir()
+    assert home.run_log("r1") == home.path / "runs" / "r1" / "log.jsonl"
 
 
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:

@@ -68,7 +68,15 @@ def test_an_entry_says_when_where_and_what(run_log: RunLog, path: Path) -> None:
 
 
 def test_the_file_is_private(run_log: RunLog, path: Path) -> None:
+    run_log.write("load", "1", "stdout", "a line\n")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_run_that_prints_nothing_has_no_log(tmp_path: Path) -> None:
+    with RunLog(tmp_path / "r1" / "log.jsonl") as run_log:
+        run_log.write("load", "1", "stdout", "half a line")
+        assert list(tmp_path.iterdir()) == []
+    assert [entry.text for entry in read_log(run_log.path)] == ["half a line"]
 
 
 def test_complete_lines_are_written_at_once_and_the_rest_at_the_end(
@@ -161,6 +169,7 @@ def test_a_log_that_does_not_exist_is_empty(path: Path) -> None:
 
 def test_a_full_disk_is_told_of_once(run_log: RunLog, caplog: pytest.LogCaptureFixture) -> None:
     sink = sink_for(run_log, "load", "1")
+    sink("stdout", "before\n")
     descriptor = vars(run_log)["_fd"]
     full = os.open("/dev/full", os.O_WRONLY)  # every write fails with "no space left"
     os.dup2(full, descriptor)
