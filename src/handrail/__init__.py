@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from handrail.contracts.guards import require_dir as require_dir
     from handrail.contracts.guards import require_file as require_file
     from handrail.contracts.guards import require_glob as require_glob
+    from handrail.contracts.reuse import CachePolicy as CachePolicy
     from handrail.contracts.task import Task as Task
     from handrail.contracts.task import TaskDefinition as TaskDefinition
     from handrail.contracts.task import load_module_task as load_module_task
@@ -113,6 +114,19 @@ if TYPE_CHECKING:
     from handrail.run.guards import check_guardrails as check_guardrails
     from handrail.run.handler import BoundTask as BoundTask
     from handrail.run.handler import TaskHandler as TaskHandler
+    from handrail.run.task_attempt import invoke_workspace_free_task as invoke_workspace_free_task
+    from handrail.run.task_attempt import invoke_workspace_task_body as invoke_workspace_task_body
+    from handrail.run.task_attempt import (
+        run_workspace_free_task_attempt as run_workspace_free_task_attempt,
+    )
+    from handrail.run.task_attempt import run_workspace_task_attempt as run_workspace_task_attempt
+    from handrail.run.task_result import RuntimeTaskResult as RuntimeTaskResult
+    from handrail.run.task_result import (
+        build_workspace_free_task_output as build_workspace_free_task_output,
+    )
+    from handrail.run.task_result import build_workspace_task_output as build_workspace_task_output
+    from handrail.run.task_result import completed_result as completed_result
+    from handrail.run.task_result import result_for_exception as result_for_exception
     from handrail.run.typed_channel import TypedChannel as TypedChannel
     from handrail.settings import Settings as Settings
     from handrail.settings import load_settings as load_settings
@@ -133,6 +147,7 @@ _FACE = {
     # Declaring
     "contracts.task": "task Task TaskDefinition load_module_task",
     "contracts.controls": "TaskControls RetryPolicy TimeoutPolicy ExecutionLimits PublishBudget",
+    "contracts.reuse": "CachePolicy",
     "contracts.workspace": "WorkspaceSpec WorkspaceInput WorkspaceOutput StagedWorkspace",
     "contracts.guards": "require_file require_dir require_glob forbid_glob",
     "contracts.attempt": "Attempt assert_current_attempt_snapshot",
@@ -151,6 +166,14 @@ _FACE = {
     "run.context": "ExecutionContext TaskExecutionContext",
     "run.handler": "TaskHandler BoundTask",
     "run.guards": "check_guardrails",
+    "run.task_attempt": (
+        "run_workspace_task_attempt run_workspace_free_task_attempt invoke_workspace_task_body"
+        " invoke_workspace_free_task"
+    ),
+    "run.task_result": (
+        "RuntimeTaskResult completed_result result_for_exception build_workspace_task_output"
+        " build_workspace_free_task_output"
+    ),
     "handlers.direct": "DirectTaskHandler",
     "handlers.process": "ProcessTaskHandler",
     # Keeping

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from handrail import plug
 from handrail.contracts import event as kinds
 from handrail.contracts.event import Event, StoredEvent
+from handrail.contracts.limits import Limit, read_limits
 from handrail.contracts.task import Task
 from handrail.contracts.values import decode, encode
 from handrail.errors import (
@@ -42,9 +43,11 @@ from handrail.hooks.spec import RunView, RunWatcher
 from handrail.ids import Ids
 from handrail.keep.base import Conflict, Lease, RunRecord, Settlement
 from handrail.keep.home import Home
+from handrail.keep.limits import SqlLimiter
 from handrail.keep.objects import FileObjects
 from handrail.keep.owner import Owner, process_is_gone
 from handrail.keep.repository import Repository
+from handrail.keep.reuse import KeptResults, MemoryKeptResults, SqlKeptResults
 from handrail.keep.sql import SqlJournal
 from handrail.keep.sqlite import SqliteJournal
 from handrail.keep.sweep import AttemptFolders
@@ -119,6 +122,16 @@ class Runtime:
         return journal_at(url.get_secret_value()) if url else SqliteJournal(self.home.database)
 
     @cached_property
+    def kept_results(self) -> KeptResults:
+        """Results that tasks with a cache take again, beside the journal."""
+        return SqlKeptResults(self.journal)
+
+    @cached_property
+    def _kept_in_memory(self) -> KeptResults:
+        """The same, for runs that no journal keeps."""
+        return MemoryKeptResults()
+
+    @cached_property
     def trees(self) -> Trees:
         """Files, trees and commits."""
         return Trees(FileObjects(self.home.objects))
@@ -166,6 +179,7 @@ class Runtime:
     def close(self) -> None:
         """Ends worker processes and closes databases."""
         parts = vars(self)
+        parts.pop("kept_results", None)
         for name in ("_engine", "journal", "tracking", "redis"):
             if name in parts:
                 parts.pop(name).close()
@@ -192,10 +206,16 @@ class Runtime:
             raise WorkflowDefinitionError(f"journal={journal!r}: expected 'memory' or nothing")
         start_name = start.task_id if isinstance(start, Task) else start
         inputs = dict(inputs or {})
-        plan = plan_of(flow, start_name, inputs)
         engine = engine or self._engine
+        if key is not None and journal is None:
+            known = self.journal.run_with_key(flow.name, key)
+            if known is not None:
+                result, context = self._go_on(known, flow, engine, max_workers, progress)
+                return (result, context) if ret_context else result
+        plan = plan_of(flow, start_name, inputs)
         engine.check_handlers(plan)
         self.watchers_of(flow)  # refused before anything runs, too
+        self.limits_of(flow)
         if journal == "memory":
             check_inputs(plan, ExecutionContext(flow.graph, inputs=inputs))
             result, context = self._execute_in_memory(
@@ -215,9 +235,10 @@ class Runtime:
                 known = self.journal.create_run(record, lease, [event])
                 if known is None:
                     _driven.add((opening.run_id, lease.epoch))
-            if known is not None:
-                return self._same_key(flow, plan, known, engine, max_workers, progress, ret_context)
-            session = self._session(flow, plan, opening, lease, engine, max_workers, progress)
+            if known is None:
+                session = self._session(flow, plan, opening, lease, engine, max_workers, progress)
+            else:  # another process was faster
+                session = self._go_on(known, flow, engine, max_workers, progress)
             result, context = session
         return (result, context) if ret_context else result
 
@@ -250,12 +271,8 @@ class Runtime:
         """
         record = self.journal.run(run_id)
         flow = flow or self.workflow_of(record)
-        opening = Opening.read(record, self._opening_data(record.run_id))
-        plan = plan_of(flow, opening.start, opening.inputs)
         engine = engine or self._engine
-        engine.check_handlers(plan)
-        self.watchers_of(flow)  # refused before anything runs, too
-        return self._continue(flow, plan, record, engine, max_workers, progress, changed)[0]
+        return self._go_on(record, flow, engine, max_workers, progress, changed)[0]
 
     def run_task(self, task: Task, inputs: Mapping[str, Any]) -> Any:
         """Runs one task alone, in memory; see `Task.run`."""
@@ -266,7 +283,7 @@ class Runtime:
         graph = TaskGraph()
         graph.add_node(task)
         context = ExecutionContext(graph, inputs=inputs)
-        return self._engine.execute(context)
+        return self._engine.execute(context, limits=self.limits_of(None))
 
     def _execute_in_memory(
         self,
@@ -295,6 +312,8 @@ class Runtime:
                 max_steps=max_steps,
                 timeout=timeout,
                 watch=watch.event if watch is not None else None,
+                kept_results=self._kept_in_memory,
+                limits=self.limits_of(flow),
             )
         return result, context
 
@@ -334,31 +353,21 @@ class Runtime:
             channel="journal" if self.settings.channel_url is None else "redis",
         )
 
-    def _same_key(
+    def _go_on(
         self,
-        flow: workflow,
-        plan: Plan,
         record: RunRecord,
-        engine: WorkflowEngine,
-        max_workers: int | None,
-        progress: bool | None,
-        ret_context: bool,
-    ) -> Any:
-        """The run that has the key already: its result, or its continuation."""
-        result, context = self._continue(flow, plan, record, engine, max_workers, progress)
-        return (result, context) if ret_context else result
-
-    def _continue(
-        self,
         flow: workflow,
-        plan: Plan,
-        record: RunRecord,
         engine: WorkflowEngine,
         max_workers: int | None,
         progress: bool | None,
         changed: ChangePolicy = "continue",
     ) -> tuple[Any, ExecutionContext]:
+        """The result of a run that succeeded, or its continuation, with the inputs it has."""
         opening = Opening.read(record, self._opening_data(record.run_id))
+        plan = plan_of(flow, opening.start, opening.inputs)
+        engine.check_handlers(plan)
+        self.watchers_of(flow)  # refused before anything runs, too
+        self.limits_of(flow)
         with _taking:
             lease = self._take_over(record.run_id, plan, changed)
             if lease is not None:
@@ -488,7 +497,14 @@ class Runtime:
             flow.graph,
             plan,
             lease,
-            Stores(self.journal, self.journal, self.trees, self.folders),
+            Stores(
+                self.journal,
+                self.journal,
+                self.trees,
+                self.folders,
+                self.kept_results,
+                SqlLimiter(self.journal),
+            ),
             engine,
             lease_seconds=self.settings.lease_seconds,
             channel=self._channels(opening),
@@ -496,7 +512,18 @@ class Runtime:
             watch=watch,
             output=output,
             tick=self.tell,
+            limits=self.limits_of(flow),
         )
+
+    def limits_of(self, flow: workflow | None) -> Mapping[str, Limit]:
+        """Limits by tag for the runs of a workflow: its own, and those of the settings.
+
+        Raises:
+            RuntimeConfigError: one of the settings cannot be read.
+        """
+        settings = self.settings
+        found = read_limits(settings.limits, settings.origin("limits"))
+        return {**found, **flow.limits} if flow is not None else found
 
     def watchers_of(self, flow: workflow) -> list[RunWatcher]:
         """Who is told of the workflow's runs: settings' first, then the runtime's, then its own;

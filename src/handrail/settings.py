@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -59,6 +60,8 @@ class Settings:
     channel_url: SecretStr | None = None
     #: How long a run that did not succeed keeps its channel in Redis.
     channel_keep_seconds: float = 604_800.0
+    #: Limits of tasks by tag, as `handrail.contracts.limits` reads them: "api=10/s", "db=2".
+    limits: tuple[str, ...] = ()
     #: Variables of the environment that look like settings and are none, sorted.
     unknown: tuple[str, ...] = field(default=(), compare=False, repr=False)
     _origins: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
@@ -223,6 +226,27 @@ def _redis_url(value: Any, folder: Path) -> Any:
     return secret
 
 
+def _limits(value: Any, folder: Path) -> tuple[str, ...]:
+    pairs = [[part.strip() for part in text.split("=")] for text in _limit_texts(value)]
+    tags = {tag for tag, *_ in pairs}
+    if len(tags) < len(pairs) or not all(len(pair) == 2 and all(pair) for pair in pairs):
+        raise ValueError
+    return tuple(sorted("=".join(pair) for pair in pairs))
+
+
+def _limit_texts(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        if not all(
+            isinstance(tag, str) and type(said) in (int, str) for tag, said in value.items()
+        ):
+            raise TypeError
+        return [f"{tag}={said}" for tag, said in value.items()]
+    texts = re.split(r"[;\n]", value) if isinstance(value, str) else value
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+        raise TypeError
+    return [text for text in texts if text.strip()]
+
+
 def _format(value: Any, folder: Path) -> str:
     if value not in ("json", "slack"):
         raise ValueError
@@ -251,6 +275,9 @@ _READERS = {
         _redis_url, "redis://host:port/database, rediss://... or unix:///path", is_secret=True
     ),
     "channel_keep_seconds": _Reader(_seconds, "a number of seconds larger than 0"),
+    "limits": _Reader(
+        _limits, "a table of limits by tag, such as {db = 2, api = '10/s'}, or 'db=2;api=10/s'"
+    ),
 }
 
 

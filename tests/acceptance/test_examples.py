@@ -66,6 +66,15 @@ PRINTS: dict[str, list[str]] = {
         "-- resumed: 100 crates",
         "-- started again: 100 crates",
     ],
+    "reuse": [
+        "  asking for the price of rye",
+        "  45 crowns; reused: nothing",
+        "  baking 2 loaves",
+        "  45 crowns; reused: price, bill",
+        "  45 crowns; reused: price, bake, bill",
+        "  baking 3 loaves",
+        "  67 crowns; reused: price",
+    ],
     "custom_handler": [
         "refused before anything ran: UnknownHandlerError",
         "on an engine: 40 and 21",

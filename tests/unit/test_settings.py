@@ -297,3 +297,28 @@ def test_a_secret_setting_is_never_shown(tmp_path: Path) -> None:
 def test_an_unknown_form_of_webhook_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RuntimeConfigError, match="'xml'; expected json or slack"):
         load(tmp_path, HANDRAIL_WEBHOOK_FORMAT="xml")
+
+
+# Limits
+
+
+def test_limits_are_the_same_from_a_table_and_from_the_environment(tmp_path: Path) -> None:
+    write(tmp_path / "a/handrail.toml", "[limits]\ndb = 2\napi = '10/s'\nboth = '4, 10/min'\n")
+    write(tmp_path / "b/pyproject.toml", "[tool.handrail.limits]\n'task:load' = 1\n")
+
+    expected = ("api=10/s", "both=4, 10/min", "db=2")
+    assert load(tmp_path / "a").limits == expected
+    assert load(tmp_path, HANDRAIL_LIMITS="db = 2; api=10/s;\nboth=4, 10/min").limits == expected
+    assert (
+        load(tmp_path, {"limits": {"db": 2, "api": "10/s", "both": "4, 10/min"}}).limits == expected
+    )
+    assert load(tmp_path, {"limits": expected}).limits == expected
+    assert load(tmp_path / "b").limits == ("task:load=1",)
+
+
+@pytest.mark.parametrize(
+    "value", ["db", "db=", "=2", "db=1=2", "db=1;db=2", {"db": 1.5}, {"db": True}, {5: 1}, [5], 5]
+)
+def test_what_is_no_table_of_limits_is_refused(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(RuntimeConfigError, match=r"expected a table of limits by tag, such as"):
+        load(tmp_path, {"limits": value})

@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from handrail.cli import doctor, graphs, logs, questions, running, runs, show, tracking, workspaces
+from handrail.cli import (
+    doctor,
+    graphs,
+    limits,
+    logs,
+    questions,
+    running,
+    runs,
+    show,
+    tracking,
+    workspaces,
+)
 from handrail.cli.output import Screen
 from handrail.cli.running import FAILED, INTERRUPTED
 from handrail.cli.shell import Shell
@@ -150,6 +161,7 @@ runs.add_to(application)
 show.add_to(application)
 logs.add_to(application)
 graphs.add_to(application)
+limits.add_to(application)
 workspaces.add_to(application)
 tracking.add_to(application)
 doctor.add_to(application)

@@ -302,7 +302,8 @@ def _result(task: TaskHistory) -> str:
     if task.result is None or task.result == "null":
         return ""
     line = f"<code>{_text(short(task.result, _RESULT_LENGTH))}</code>"
-    notes = [note for note in (_kept(task), "adopted" if task.adopted else "") if note]
+    whose = "adopted" if task.adopted else "reused" if task.reused else ""
+    notes = [note for note in (_kept(task), whose) if note]
     note = f' <span class="faint">{_text(", ".join(notes))}</span>' if notes else ""
     whole = block(pretty(task.result))
     if len(short(task.result, _LONGEST_RESULT)) <= _RESULT_LENGTH:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,6 +42,7 @@ _TASK_COLUMNS = (
     Column("refs"),
     Column("result", gives_way=True, style="dim"),
 )
+_REASON_COLUMNS = (Column("task", gives_way=True), Column("state", is_state=True), Column("why"))
 _ATTEMPT_COLUMNS = (
     Column("attempt"),
     Column("epoch", is_right=True),
@@ -63,6 +65,9 @@ def show(
         str, typer.Argument(metavar="RUN", help="A run, or RUN/TASK for one of its tasks.")
     ],
     is_all: Annotated[bool, typer.Option("--all", help="Every task, however many.")] = False,
+    is_why: Annotated[
+        bool, typer.Option("--why", help="Why each task ran, was reused, or never started.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page to look at.")
@@ -73,6 +78,7 @@ def show(
     \b
     handrail show 06dx3k8c
     handrail show 06dx3k8c/clean
+    handrail show 06dx3k8c --why
     handrail show 06dx3k8c --html run.html
     """
     shell = shell_of(context)
@@ -84,13 +90,17 @@ def show(
     if task_name:
         task = _task(run, task_name)
         if as_json:
-            shell.screen.json(_task_data(run, task))
+            shell.screen.json(_task_data(run, task, is_why))
+        elif is_why:
+            _show_reasons(shell.screen, run, [task])
         else:
             _show_task(shell.screen, run, task)
         return
     waits = shell.runtime.waits(run.run_id) if run.state in ("waiting", "running") else []
     if as_json:
-        shell.screen.json({**_run_data(run), "waits": [as_data(wait) for wait in waits]})
+        shell.screen.json({**_run_data(run, is_why), "waits": [as_data(wait) for wait in waits]})
+    elif is_why:
+        _show_why(shell.screen, run, most=None if is_all else _MOST_TASKS)
     else:
         _show_run(shell.screen, run, waits, most=None if is_all else _MOST_TASKS)
 
@@ -107,7 +117,7 @@ def _write_page(shell: Shell, run: RunHistory, path: Path) -> None:
     from handrail.cli.page import page
     from handrail.run.output import read_log
 
-    entries = read_log(shell.kept().home.runs / run.run_id / "log.jsonl")
+    entries = read_log(shell.kept().home.run_log(run.run_id))
     log = deque(entries, _MOST_LINES + 1)
     is_cut = len(log) > _MOST_LINES
     waits = shell.runtime.waits(run.run_id) if run.state in ("waiting", "running") else []
@@ -245,7 +255,8 @@ def _result_text(task: TaskHistory) -> str:
     if task.result is None:
         return ""
     text = "" if task.result == "null" else short(task.result, _RESULT_LENGTH)
-    return f"{text} (adopted)" if task.adopted else text
+    note = "(adopted)" if task.adopted else "(reused)" if task.reused else ""
+    return f"{text} {note}".strip()
 
 
 def _show_error(screen: Screen, what: str, error: dict[str, Any]) -> None:
@@ -270,14 +281,46 @@ def _show_next(screen: Screen, run: RunHistory, waits: list[Wait]) -> None:
         screen.say(Text(what, "dim").append(gap + command, "not dim"))
 
 
-def _run_data(run: RunHistory) -> dict[str, Any]:
+def _run_data(run: RunHistory, is_why: bool = False) -> dict[str, Any]:
     data = run.to_json()
     data["inputs"] = readable(run.inputs)
     for name, text in (("watermark", run.watermark), ("next_watermark", run.next_watermark)):
         data[name] = None if text is None else readable(text)
     for task, row in zip(run.tasks, data["tasks"], strict=True):
         row["result"] = None if task.result is None else readable(task.result)
+    if is_why:
+        from handrail.cli.why import Reasons
+
+        reasons = Reasons(run)
+        for task, row in zip(run.tasks, data["tasks"], strict=True):
+            row["because"] = reasons.of(task)
     return data
+
+
+# Reasons
+
+
+def _show_why(screen: Screen, run: RunHistory, most: int | None) -> None:
+    screen.fields(
+        [
+            ("run", Text(run.run_id, "bold")),
+            ("workflow", _workflow_text(run)),
+            ("state", screen.state(run.state)),
+            ("epochs", _epochs_text(run)),
+        ]
+    )
+    screen.say()
+    _show_reasons(screen, run, run.tasks[:most])
+    if most is not None and len(run.tasks) > most:
+        screen.say(Text(f"All of them: handrail show {run.run_id} --why --all", "dim"))
+
+
+def _show_reasons(screen: Screen, run: RunHistory, tasks: Sequence[TaskHistory]) -> None:
+    from handrail.cli.why import Reasons
+
+    reasons = Reasons(run)
+    rows = [(task.name, task.state, reasons.of(task)) for task in tasks]
+    screen.table(_REASON_COLUMNS, rows)
 
 
 # A task
@@ -296,6 +339,7 @@ def _show_task(screen: Screen, run: RunHistory, task: TaskHistory) -> None:
             ("refs", _refs_text(task)),
             ("metrics", metrics),
             ("adopted", f"what attempt {task.adopted} left" if task.adopted else ""),
+            ("reused", _reused_text(task)),
         ]
     )
     if task.attempts:
@@ -308,6 +352,12 @@ def _show_task(screen: Screen, run: RunHistory, task: TaskHistory) -> None:
     for attempt in task.attempts:
         if attempt.error is not None:
             _show_error(screen, f"attempt {attempt.attempt_id}: ", attempt.error)
+
+
+def _reused_text(task: TaskHistory) -> str:
+    if task.reused is None:
+        return ""
+    return f"what attempt {task.reused['attempt']} left on {moment(task.reused['kept_at'])}"
 
 
 def _attempt_row(attempt: AttemptHistory) -> tuple[str, ...]:
@@ -335,8 +385,8 @@ def _kept_as(task: TaskHistory) -> str:
     return f"{kind}, {kept}" if kind else kept
 
 
-def _task_data(run: RunHistory, task: TaskHistory) -> dict[str, Any]:
-    rows = _run_data(run)["tasks"]
+def _task_data(run: RunHistory, task: TaskHistory, is_why: bool) -> dict[str, Any]:
+    rows = _run_data(run, is_why)["tasks"]
     found: dict[str, Any] = rows[run.tasks.index(task)]
     return {"run_id": run.run_id, **found}
 

@@ -18,11 +18,24 @@ RUN_RESUMED = "run.resumed"
 RUN_CANCEL_ASKED = "run.cancel_asked"
 #: {"state", "error"?, "ref"?, "result"?}: the run's epoch is over.
 RUN_FINISHED = "run.finished"
+#: {}, to watchers alone: its turn has come, a free thread or worker will take it; or
+#: {"limit": tag, "seconds"}: the task waits for a limit; told once for each wait.
+TASK_QUEUED = "task.queued"
 #: {"handler", "try", "ref"?}
 TASK_STARTED = "task.started"
 #: {"error", "delay_seconds"}: this attempt failed, another is due.
 TASK_RETRIED = "task.retried"
-#: {"result", "ref"?, "adopted"?, "metrics"?, "then"?: what the body asked for next}
+#: {"result", "ref"?, "adopted"?, "metrics"?, "then"?: what the body asked for next,
+#:  "reused"?: {"run", "attempt", "kept_at"} of the result that was taken in place of a body, and
+#:  of tasks with a cache "why"?: one of
+#:    {"cache": "hit"}
+#:    {"cache": "miss", "changed": ["first"]}: no result of the task is kept
+#:    {"cache": "miss", "changed", "since": {"run", "attempt", "kept_at"}, "folder"?,
+#:     "ttl_seconds"?}: what differs from the kept result most like it: "code", "version",
+#:      "params.NAME", "files" (of that folder); or it is "expired", its "output" files are gone,
+#:      its "result" cannot be read
+#:    {"cache": "unclear", "because"}: "code" or "params.NAME" that have no form to compare
+#:    {"cache": "fault"}: what is kept could not be read}
 TASK_SUCCEEDED = "task.succeeded"
 #: {"error", "group"?: the group whose policy judges the failure}
 TASK_FAILED = "task.failed"

@@ -11,6 +11,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar, overload
 from uuid import uuid4
@@ -20,6 +21,8 @@ from pydantic import BaseModel
 from handrail import plug
 from handrail.contracts.controls import RetryPolicy, TaskControls
 from handrail.contracts.expr import Composable, composing
+from handrail.contracts.limits import checked_tags
+from handrail.contracts.reuse import CachePolicy, declared_policy
 from handrail.contracts.signature import Contract, read_contract
 from handrail.contracts.workspace import WorkspaceSpec
 from handrail.errors import TaskDefinitionError, TaskInputError
@@ -50,6 +53,10 @@ class TaskDefinition:
     max_cycles: int | None = None
     #: Time limit of one attempt, in seconds.
     timeout: float | None = None
+    #: When its result may be taken again; none: never.
+    cache: CachePolicy | None = None
+    #: Limits under which its attempts start.
+    tags: tuple[str, ...] = ()
 
     @property
     def has_workspace(self) -> bool:
@@ -307,7 +314,7 @@ _KEYWORDS = frozenset(
     {
         "id", "name", "handler_type", "handler", "inject_context", "resolve_keyword_args",
         "max_retries", "retry_policy", "max_cycles", "timeout", "owner_email", "description",
-        "workspace", "controls",
+        "workspace", "controls", "cache", "tags",
     }
 )  # fmt: skip
 
@@ -332,6 +339,8 @@ def task(
     description: str | None = None,
     workspace: WorkspaceSpec | None = None,
     controls: TaskControls | None = None,
+    cache: bool | float | timedelta | CachePolicy | None = None,
+    tags: str | Iterable[str] = (),
     **handler_options: Any,
 ) -> Callable[[Callable[..., Any]], Task]: ...
 def task(first: Any = None, /, **keywords: Any) -> Any:
@@ -349,6 +358,10 @@ def task(first: Any = None, /, **keywords: Any) -> Any:
         owner_email: whom to ask about it; makes the task typed.
         workspace: what it does with the workspace's files; makes the task typed.
         controls: retry, timeout and limits in one; makes the task typed.
+        cache: take an earlier result again while code, parameters and files are the same:
+            `True`, or for how long (seconds or a `timedelta`), or a `CachePolicy`.
+        tags: limits under which its attempts start, `"db"` or `("db", "api")`; how much each
+            of them allows is a setting.
         <handler>_<option>: an option of a handler.
 
     Raises:
@@ -405,6 +418,13 @@ def _declare(
         retry_policy=keywords.get("retry_policy"),
         max_cycles=keywords.get("max_cycles"),
         timeout=keywords.get("timeout"),
+        cache=declared_policy(
+            name,
+            keywords.get("cache"),
+            contract,
+            inject_context=bool(keywords.get("inject_context")),
+        ),
+        tags=_tags(name, keywords),
     )
     made = Task(definition)
     composer = composing.get()
@@ -429,6 +449,14 @@ def _name_of(fn: Callable[..., Any], keywords: Mapping[str, Any]) -> str:
             f"Task '{name}': a name must not contain '/', '\\' or control characters."
         )
     return name
+
+
+def _tags(name: str, keywords: Mapping[str, Any]) -> tuple[str, ...]:
+    tags = keywords.get("tags")
+    try:
+        return checked_tags(()) if tags is None else checked_tags(tags)
+    except ValueError as exc:
+        raise TaskDefinitionError(f"Task '{name}': {exc}.") from exc
 
 
 def _check_kinds(name: str, keywords: Mapping[str, Any]) -> None:

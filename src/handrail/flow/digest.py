@@ -26,7 +26,7 @@ def code_digest(fn: Callable[..., Any]) -> str:
         digest = hashlib.sha256()
         for name, code in _reached(fn):
             digest.update(name.encode())
-            for part in _parts(code):
+            for part in parts_of(code):
                 digest.update(part)
         found = _KNOWN[fn] = digest.hexdigest()[:16]
     return found
@@ -43,7 +43,7 @@ def _reached(fn: FunctionType) -> Iterator[tuple[str, CodeType]]:
         seen.add(id(current.__code__))
         # The first by no name: it may be found under another one after a move.
         yield ("" if current is fn else current.__qualname__), current.__code__
-        named = [current.__globals__.get(name) for name in _names(current.__code__)]
+        named = [current.__globals__.get(name) for name in names_in(current.__code__)]
         for value in named:
             waiting += [f for f in _functions(value) if f.__module__.partition(".")[0] == package]
 
@@ -57,21 +57,33 @@ def _functions(value: Any) -> list[FunctionType]:
     return []
 
 
-def _names(code: CodeType) -> list[str]:
+def names_in(code: CodeType) -> list[str]:
+    """Names of globals and attributes that the code uses, sorted."""
     names = list(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            names += _names(constant)
+            names += names_in(constant)
     return sorted(set(names))
 
 
-def _parts(code: CodeType) -> Iterator[bytes]:
+def parts_of(code: CodeType) -> Iterator[bytes]:
+    """What changes when the code does something else, and with nothing else."""
     yield f"{sys.version_info[:2]}".encode()  # byte code is that of one minor version
     yield code.co_code
     yield repr((code.co_names, code.co_varnames, code.co_freevars)).encode()
     doc = code.co_consts[0] if code.co_consts else None
     for number, constant in enumerate(code.co_consts):
         if isinstance(constant, CodeType):
-            yield from _parts(constant)
+            yield from parts_of(constant)
         elif not (number == 0 and isinstance(doc, str)):
-            yield repr(constant).encode()
+            yield _in_order(constant).encode()
+
+
+def _in_order(constant: object) -> str:
+    # The order of a set of texts is another one in each process.
+    if isinstance(constant, frozenset):
+        return f"frozenset({sorted(map(_in_order, constant))})"
+    shown = repr(constant)
+    if isinstance(constant, tuple) and "frozenset" in shown:
+        return f"({', '.join(map(_in_order, constant))})"
+    return shown

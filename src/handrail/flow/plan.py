@@ -104,11 +104,13 @@ class Node:
         self.item: tuple[Node, int] | None = None
         definition = self.definition
         self.handler_type = definition.handler_type if definition is not None else "direct"
-        #: May its body run between two looks at the queue? No limit to watch, no files.
+        #: May its body run between two looks at the queue? No limit to watch, no files, and
+        #: no kept result to look for.
         self.is_light = definition is None or (
             definition.handler_type == "direct"
             and definition.workspace is None
             and definition.timeout_seconds is None
+            and definition.cache is None
             and not definition.contract.is_async
         )
 

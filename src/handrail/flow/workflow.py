@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from contextvars import Token as ContextToken
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from handrail import plug
 from handrail.contracts.expr import Composable, ParallelGroup, Sequence, composing
+from handrail.contracts.limits import Limit, parse_limits
 from handrail.contracts.resource import Resource
 from handrail.contracts.task import MappedTask, Task
 from handrail.contracts.workspace import BranchName
@@ -46,6 +47,7 @@ class workflow:
         publish: `"run"` publishes once, when the run has succeeded; `"task"` after each task.
         watchers: told of its runs, besides those of the settings: `RunWatcher`s, or names as in
             the setting `watchers`.
+        limits: limits by tag, `{"db": 2, "api": "10/s"}`, before those of the settings.
 
     Raises:
         WorkflowDefinitionError: the name or another argument cannot be.
@@ -59,6 +61,7 @@ class workflow:
         pipeline: str | None = None,
         publish: str = "run",
         watchers: Iterable[RunWatcher | str] = (),
+        limits: Mapping[str, int | str] = MappingProxyType({}),
     ) -> None:
         if not isinstance(name, str) or not name.strip():
             raise WorkflowDefinitionError(f"workflow name {name!r} must be a string, not blank")
@@ -70,6 +73,8 @@ class workflow:
         self.pipeline = pipeline or name
         self.publish = publish
         self.watchers = _watchers(name, watchers)
+        #: By tag; they come before those of the settings.
+        self.limits = _limits(name, limits)
         #: Module that declares it, to find it again in a later process.
         self.module = _caller_module()
         #: What its tasks may ask for besides data, by name.
@@ -281,6 +286,13 @@ def _watchers(name: str, said: Any) -> tuple[RunWatcher | str, ...]:
             f"Workflow '{name}': watchers={said!r}: expected a list, such as ['console']"
         )
     return tuple(said)
+
+
+def _limits(name: str, said: Any) -> Mapping[str, Limit]:
+    try:
+        return parse_limits(said)
+    except ValueError as exc:
+        raise WorkflowDefinitionError(f"Workflow '{name}': {exc}") from exc
 
 
 def _caller_module() -> str:

@@ -237,6 +237,10 @@ class Journal(ABC):
         """
 
     @abstractmethod
+    def run_with_key(self, workflow: str, key: str) -> RunRecord | None:
+        """The run of a workflow that has this start key, if there is one."""
+
+    @abstractmethod
     def runs(
         self, *, workflow: str | None = None, state: str | None = None, limit: int = 100
     ) -> list[RunRecord]:

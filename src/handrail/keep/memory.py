@@ -104,6 +104,11 @@ class MemoryJournal(Journal, Heads):
             raise RunNotFound(run_id, "memory")
         return found[0].record
 
+    def run_with_key(self, workflow: str, key: str) -> RunRecord | None:
+        with self._lock:
+            holder = self._keys.get((workflow, key))
+            return self._runs[holder].record if holder is not None else None
+
     def runs(
         self, *, workflow: str | None = None, state: str | None = None, limit: int = 100
     ) -> list[RunRecord]:

@@ -13,7 +13,7 @@ differs is that writers work at the same time:
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from handrail.keep.sql import Connection, SqlJournal, milliseconds
 
 _Answer = TypeVar("_Answer")
 
-_KEYS, _WATERMARKS, _MOVES, _PLACES = range(LOCKS + 1, LOCKS + 5)
+_KEYS, _WATERMARKS, _MOVES, _PLACES, _LIMITS = range(LOCKS + 1, LOCKS + 6)
 
 # The update comes first: it waits for others that append to the run, and counts after them.
 _COUNT = """
@@ -63,6 +63,8 @@ class PostgresJournal(SqlJournal):
         RuntimeConfigError: the URL cannot be read.
         StoreError: or one below it, when the database cannot be used; also from every method.
     """
+
+    falls_alone = True
 
     def __init__(
         self,
@@ -149,6 +151,10 @@ class PostgresJournal(SqlJournal):
 
     def _lock_moves(self, connection: Connection) -> None:
         _lock(connection, _MOVES, "")
+
+    def lock_limits(self, connection: Connection, tags: Iterable[str]) -> None:
+        for tag in sorted(tags):
+            _lock(connection, _LIMITS, tag)
 
 
 def _append_values(run_id: str, epoch: int, count: int, text: str) -> tuple[Any, ...]:

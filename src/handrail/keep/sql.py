@@ -6,13 +6,14 @@ share is left to the subclass: transactions, locks, and the append.
 Locks are taken in this order, so nobody waits in a circle:
 
     start key, or run  ->  watermark  ->  moves of heads
+    limits, by tag     (alone: who holds them takes no other)
 """
 
 from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from handrail.contracts.event import Event, StoredEvent
@@ -83,6 +84,9 @@ def milliseconds() -> int:
 class SqlJournal(Journal, Heads):
     """Journal and heads of a database."""
 
+    #: May the database fall and lose what it was slow to write, while its users live on?
+    falls_alone = False
+
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now
 
@@ -135,6 +139,12 @@ class SqlJournal(Journal, Heads):
     def _lock_moves(self, connection: Connection) -> None:
         """Keeps others from moving any head, so that `move_id` is the order of commit."""
 
+    def lock_limits(self, connection: Connection, tags: Iterable[str]) -> None:
+        """Keeps others from taking places or starts under these limits.
+
+        For `handrail.keep.limits`, whose transactions take no other lock.
+        """
+
     # Runs
 
     def create_run(
@@ -167,6 +177,12 @@ class SqlJournal(Journal, Heads):
         if not run_id or not found or (len(found) > 1 and found[0][0] != run_id):
             raise self._not_found(run_id)
         return RunRecord(*found[0])
+
+    def run_with_key(self, workflow: str, key: str) -> RunRecord | None:
+        found = self.rows(
+            f"SELECT {rows.RUN} FROM runs WHERE workflow = ? AND key = ?", (workflow, key)
+        )
+        return RunRecord(*found[0]) if found else None
 
     def runs(
         self, *, workflow: str | None = None, state: str | None = None, limit: int = 100

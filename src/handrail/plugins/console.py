@@ -15,7 +15,11 @@ from handrail.plugins.wording import end_words, event_words, moment, start_words
 Detail = Literal["runs", "tasks", "all"]
 
 _OF_RUNS = (kinds.RUN_STARTED, kinds.RUN_RESUMED, kinds.RUN_FINISHED)
-_ONLY_IN_ALL = (kinds.CHANNEL_CHANGED,)
+
+
+def _is_detail(event: Event) -> bool:
+    is_soon = event.kind == kinds.TASK_QUEUED and not event.data
+    return is_soon or event.kind == kinds.CHANNEL_CHANGED
 
 
 class ConsoleWatcher(RunWatcher):
@@ -52,7 +56,7 @@ class ConsoleWatcher(RunWatcher):
         if self._detail == "runs" or event.kind in _OF_RUNS:
             return
         milliseconds = self._took(run, event)
-        if self._detail == "all" or event.kind not in _ONLY_IN_ALL:
+        if self._detail == "all" or not _is_detail(event):
             self._write(run, event.at, event_words(event, milliseconds))
 
     def on_run_finished(self, run: RunView, state: str, reason: str | None) -> None:

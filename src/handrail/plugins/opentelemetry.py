@@ -114,7 +114,7 @@ class _RunTrace:
                 self._end_attempt(event)
         elif event.kind == kinds.GROUP_FINISHED:
             self._end_group(event)
-        elif event.kind not in _NOT_TOLD:
+        elif event.kind not in _NOT_TOLD and (event.data or event.kind != kinds.TASK_QUEUED):
             span = self._attempts.get(event.attempt, self._span)
             span.add_event(event.kind, _known({"handrail.task": event.task}), _ns(event.at))
 

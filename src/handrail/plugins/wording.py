@@ -64,6 +64,8 @@ def event_words(event: Event, milliseconds: int | None = None) -> str:
     subject, _, what = event.kind.partition(".")
     name = f" {one_line(event.task)}" if event.task else ""
     lasted = f" in {span(milliseconds)}" if milliseconds is not None else ""
+    if event.kind == kinds.TASK_QUEUED and data:
+        return f"task{name} waits for the limit '{one_line(data.get('limit', '?'))}'"
     if event.kind == kinds.TASK_STARTED:
         return f"task{name} started ({_start_details(data)})"
     if event.kind == kinds.TASK_RETRIED:

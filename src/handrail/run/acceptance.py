@@ -69,12 +69,12 @@ class Acceptor:
         elif flight.output_ref is not None:
             self._publish(flight, flight.output_ref)
         elif self._recorder.is_on:
-            self._recorder.event(
-                kinds.TASK_SUCCEEDED,
-                flight.node.name,
-                flight.attempt_id,
-                _told_of(flight),
-            )
+            data = _told_of(flight)
+            self._recorder.event(kinds.TASK_SUCCEEDED, flight.node.name, flight.attempt_id, data)
+            if flight.lookup is not None:
+                flight.lookup.keep(data["result"])
+        elif flight.lookup is not None:
+            flight.lookup.keep(encode(flight.value))
 
     def left(self, node: Node, ref: str) -> None:
         """A node left a commit."""
@@ -109,6 +109,8 @@ class Acceptor:
         if isinstance(reply, Accepted):
             self._recorder.tell([event])
             self.left(node, output_ref)
+            if flight.lookup is not None:
+                flight.lookup.keep(data["result"], output_ref)
         elif isinstance(reply, Adopted):
             self._adopt(flight, reply)
         else:
@@ -145,6 +147,8 @@ def _told_of(flight: Flight) -> dict[str, Any]:
     data = told(flight.value)
     if flight.requests:
         data["then"] = to_data(flight.requests)
+    if flight.lookup is not None:
+        data.update(flight.lookup.data())
     return data
 
 

@@ -45,13 +45,13 @@ def run_body(
         raw = _call(definition, arguments, context)
         if contract.is_async:
             raw = _awaited(raw)
-        return raw if contract.shape == "keywords" else _result(definition, raw)
+        return raw if contract.shape == "keywords" else check_result(definition, raw)
     if workspace is None or definition.workspace is None:
         raise TaskInputError(f"Task '{definition.name}' works on files and was given none.")
-    params = _params(definition, arguments)
+    params = params_of(definition, arguments)
     _guard(workspace, definition.workspace.pre, "pre", PreGuardrailViolation)
     raw = definition.fn(workspace, params)
-    result = _result(definition, _awaited(raw) if contract.is_async else raw)
+    result = check_result(definition, _awaited(raw) if contract.is_async else raw)
     _guard(workspace, definition.workspace.post, "post", PostGuardrailViolation)
     return result
 
@@ -61,12 +61,12 @@ async def run_async_body(
 ) -> Any:
     """The same for an async function without files, within the caller's event loop."""
     raw = await _call(definition, arguments, context)
-    return raw if definition.contract.shape == "keywords" else _result(definition, raw)
+    return raw if definition.contract.shape == "keywords" else check_result(definition, raw)
 
 
 def _call(definition: TaskDefinition, arguments: Mapping[str, Any], context: Any) -> Any:
     if definition.contract.shape == "params":
-        return definition.fn(_params(definition, arguments))
+        return definition.fn(params_of(definition, arguments))
     if arguments:
         arguments = resources.opened(arguments)
     if definition.inject_context:
@@ -92,10 +92,15 @@ def _guard(
 
 def check_params(definition: TaskDefinition, arguments: Mapping[str, Any]) -> None:
     """Raises `TaskInputError` unless a typed task's arguments make its `params`."""
-    _params(definition, arguments)
+    params_of(definition, arguments)
 
 
-def _params(definition: TaskDefinition, arguments: Mapping[str, Any]) -> BaseModel:
+def params_of(definition: TaskDefinition, arguments: Mapping[str, Any]) -> BaseModel:
+    """The `params` that a typed task's arguments make.
+
+    Raises:
+        TaskInputError: they do not fit the task's model.
+    """
     model = definition.params_model
     fields = arguments.get("", arguments)
     if isinstance(fields, model):
@@ -110,7 +115,12 @@ def _params(definition: TaskDefinition, arguments: Mapping[str, Any]) -> BaseMod
         ) from exc
 
 
-def _result(definition: TaskDefinition, raw: Any) -> BaseModel:
+def check_result(definition: TaskDefinition, raw: Any) -> BaseModel:
+    """What a typed task's body returned, as its output model.
+
+    Raises:
+        TaskInputError: it does not fit the model.
+    """
     model = definition.output_model
     by_alias = not isinstance(raw, BaseModel)
     if isinstance(raw, BaseModel):

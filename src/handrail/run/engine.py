@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from handrail import plug
+from handrail.contracts.limits import Limit
 from handrail.contracts.task import check_options
 from handrail.errors import (
     RunError,
@@ -16,12 +19,18 @@ from handrail.errors import (
 )
 from handrail.flow.plan import Plan
 from handrail.ids import Ids
+from handrail.keep.limits import MemoryLimiter
+from handrail.keep.reuse import KeptResults
 from handrail.run.context import ExecutionContext
 from handrail.run.failure import one_line
 from handrail.run.flight import RunSetting
 from handrail.run.handler import TaskHandler, as_handler
+from handrail.run.limits import Limits
 from handrail.run.loop import RunLoop
 from handrail.run.record import Recorder
+
+#: Limits of all runs in memory of this process.
+_IN_MEMORY = MemoryLimiter()
 
 
 def register_handler(handler_type: str, handler: TaskHandler | type[TaskHandler] | str) -> None:
@@ -104,15 +113,24 @@ class WorkflowEngine:
 
     # Runs in memory
 
-    def execute(self, context: ExecutionContext, start: str | None = None) -> Any:
+    def execute(
+        self,
+        context: ExecutionContext,
+        start: str | None = None,
+        *,
+        limits: Mapping[str, Limit] = MappingProxyType({}),
+    ) -> Any:
         """Runs the context's graph in memory and returns its result.
+
+        Args:
+            limits: limits by tag.
 
         Raises:
             WorkflowDefinitionError: the graph cannot run; nothing was started.
             RunFailed: a task failed for good.
         """
         plan = Plan(context.graph, start=start or context.start, inputs=context.inputs)
-        return self.execute_plan(plan, context)
+        return self.execute_plan(plan, context, limits=limits)
 
     def execute_plan(
         self,
@@ -124,8 +142,14 @@ class WorkflowEngine:
         max_steps: int | None = None,
         timeout: float | None = None,
         watch: Any = None,
+        limits: Mapping[str, Limit] = MappingProxyType({}),
+        kept_results: KeptResults | None = None,
     ) -> Any:
-        """Runs a plan in memory. Nothing is kept, nothing can be resumed."""
+        """Runs a plan in memory. Nothing can be resumed.
+
+        Args:
+            kept_results: where tasks with a cache find and leave results; none: they all run.
+        """
         self.check_handlers(plan)
         context.run_id = context.run_id or Ids().new()
         setting = RunSetting(
@@ -135,14 +159,25 @@ class WorkflowEngine:
             max_workers=max_workers or self.max_workers,
             max_steps=max_steps or context.max_steps,
             timeout_seconds=timeout,
+            kept_results=kept_results,
         )
         recorder = Recorder(context.run_id, 1, None, watch)
-        loop = RunLoop(plan, context, setting, handler=self.handler, recorder=recorder)
+        held = Limits(limits, _IN_MEMORY, context.run_id, 1)
+        loop = RunLoop(
+            plan,
+            context,
+            setting,
+            handler=self.handler,
+            recorder=recorder,
+            limits=held,
+        )
         try:
             loop.drive()
         except BaseException:
             loop.abort()
             raise
+        finally:
+            held.close()
         raise_failure(loop, context.run_id)
         return loop.result()
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handrail.contracts.attempt import Attempt
 from handrail.flow.plan import Node
 from handrail.ids import Token
 from handrail.keep.base import Adopted
 from handrail.run.control import Request
+
+if TYPE_CHECKING:
+    from handrail.keep.reuse import KeptResults
+    from handrail.run.reuse import Lookup
 
 _NO_ARGUMENTS: Mapping[str, Any] = {}
 
@@ -31,6 +35,12 @@ class RunSetting:
     #: Commit that tasks without an earlier writer start from.
     base_ref: str | None = None
     made_by: dict[str, str] = field(default_factory=dict)
+    #: Where tasks with a cache find earlier results; none: their bodies run.
+    kept_results: KeptResults | None = None
+
+    def attempt_id(self, sequence: int) -> str:
+        """Run, epoch and sequence: the token in words."""
+        return f"{self.run_id}-{self.epoch}-{sequence}"
 
 
 class Flight:
@@ -45,6 +55,7 @@ class Flight:
         "error",
         "input_ref",
         "is_fenced",
+        "lookup",
         "node",
         "output_ref",
         "requests",
@@ -76,6 +87,8 @@ class Flight:
         self.value: Any = None
         self.error: BaseException | None = None
         self.adopted: Adopted | None = None
+        #: What was kept of it, for tasks with a cache.
+        self.lookup: Lookup | None = None
         #: Given up: what comes back of it is refused.
         self.is_fenced = False
         self._attempt: Attempt | None = None
@@ -85,7 +98,7 @@ class Flight:
     def attempt_id(self) -> str:
         """Run, epoch and sequence: the token in words."""
         if not self._attempt_id:
-            self._attempt_id = f"{self.setting.run_id}-{self.setting.epoch}-{self.sequence}"
+            self._attempt_id = self.setting.attempt_id(self.sequence)
         return self._attempt_id
 
     @property

@@ -28,6 +28,10 @@ class EpochHistory:
     state: str = "running"
     finished_at: int | None = None
     reason: str | None = None
+    #: Finished tasks whose code had changed when it was opened, and what became of them:
+    #: "continue" (their results were kept) or "rerun".
+    changed: tuple[str, ...] = ()
+    policy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class AttemptHistory:
     finished_at: int | None = None
     error: dict[str, Any] | None = None
     input_ref: str | None = None
+    #: How its result is kept; as in `TaskHistory`.
+    storage: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,10 @@ class TaskHistory:
     storage: str | None = None
     #: Earlier attempt whose result was taken over in place of another execution of the body.
     adopted: str | None = None
+    #: Whose result was taken in place of running the body: `{"run", "attempt", "kept_at"}`.
+    reused: dict[str, Any] | None = None
+    #: Of a task with a cache: why its body ran or not; see `handrail.contracts.event`.
+    why: dict[str, Any] | None = None
     metrics: dict[str, int] = field(default_factory=dict)
     #: Why it did not succeed: `{"type", "message", "traceback"}`.
     error: dict[str, Any] | None = None
@@ -240,7 +250,16 @@ class _Fold:
             self.close("crashed", None)
             for task in self.tasks.values():
                 task.reopen()
-        self.epochs.append(EpochHistory(epoch, data.get("owner"), event.at))
+        changed = tuple(data.get("changed", ()))
+        self.epochs.append(
+            EpochHistory(
+                epoch,
+                data.get("owner"),
+                event.at,
+                changed=changed,
+                policy=data.get("policy"),
+            )
+        )
 
     def close(self, state: str, at: int | None, reason: str | None = None) -> None:
         """Ends the epoch that is open, if one is, and what was running in it."""
@@ -335,7 +354,11 @@ class _Task:
         place = self._places.get(event.attempt)
         if place is not None:
             self._attempts[place] = replace(
-                self._attempts[place], state=state, finished_at=event.at, error=data.get("error")
+                self._attempts[place],
+                state=state,
+                finished_at=event.at,
+                error=data.get("error"),
+                storage=_storage(data.get("result")),
             )
 
     def _finish(self, state: str, event: Event, data: dict[str, Any]) -> None:
@@ -346,11 +369,17 @@ class _Task:
             finished_at=event.at,
             output_ref=data.get("ref"),
             result=result,
-            storage=storage_of(result) if result is not None else None,
+            storage=_storage(result),
             adopted=data.get("adopted"),
+            reused=data.get("reused"),
+            why=data.get("why"),
             metrics=data.get("metrics", {}),
             error=data.get("error"),
         )
+
+
+def _storage(result: str | None) -> str | None:
+    return storage_of(result) if result is not None else None
 
 
 def _with_maps(tasks: list[TaskHistory]) -> tuple[TaskHistory, ...]:

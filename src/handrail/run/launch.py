@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from handrail.contracts.expr import composing
 from handrail.flow.plan import Plan
 from handrail.keep.base import Adopted
+from handrail.keep.reuse import KeptResult
 from handrail.run.body import run_async_body, run_body
 from handrail.run.context import ExecutionContext, HandlerContext, TaskExecutionContext
 from handrail.run.dispatch import Inbox, Lane
@@ -28,11 +29,15 @@ from handrail.run.waits import WaitingForAnswer
 
 if TYPE_CHECKING:
     from handrail.run.event_loop import EventLoop
+    from handrail.run.reuse import Reuse
 
 log = logging.getLogger("handrail.run")
 
 #: A lane gets another thread when nothing came back for so long (seconds).
 GROW_SECONDS = 0.002
+
+#: Name of the lane that is no handler's, and how many threads it has at most.
+_LOOKUPS, _LOOKUP_COUNT = "(lookups)", 8
 
 #: Something for the engine's thread to do.
 Step = Callable[[], None]
@@ -60,6 +65,7 @@ class Launcher:
         self._output = output
         self._come_back = come_back
         self._lanes: dict[str, Lane[Flight]] = {}
+        self._reuse: Reuse | None = None
         self._event_loop: EventLoop | None = None
         self._variables = copy_context()
         # Tasks that a body declares are not part of a workflow that its caller composes.
@@ -71,24 +77,45 @@ class Launcher:
 
     def launch(self, flight: Flight) -> None:
         """Lets a lane of its handler run the body; the event loop, if it is an async one."""
-        if self._is_for_event_loop(flight):
-            if self._event_loop is None:
-                # Imported here, since most runs have no async body.
-                from handrail.run.event_loop import EventLoop
+        is_looked_up = flight.definition.cache is not None and self._can_reuse()
+        if not self._is_for_event_loop(flight):
+            self._lane(flight.node.handler_type).submit(flight)
+        elif is_looked_up:
+            self._lookups().submit(flight)
+        else:
+            self._launch_async(flight)
 
-                self._event_loop = EventLoop(self._setting.max_workers)
-            variables = self._variables.copy()
-            self._event_loop.submit(
-                flight.attempt_id, partial(self._perform_async, flight), variables
-            )
-            return
-        handler_type = flight.node.handler_type
+    def _can_reuse(self) -> bool:
+        kept = self._setting.kept_results
+        if self._reuse is None and kept is not None:
+            # Imported here, since most runs have no task with a cache.
+            from handrail.run.reuse import Reuse
+
+            self._reuse = Reuse(kept, self._transaction)
+        return self._reuse is not None
+
+    def _launch_async(self, flight: Flight) -> None:
+        if self._event_loop is None:
+            # Imported here, since most runs have no async body.
+            from handrail.run.event_loop import EventLoop
+
+            self._event_loop = EventLoop(self._setting.max_workers)
+        variables = self._variables.copy()
+        self._event_loop.submit(flight.attempt_id, partial(self._perform_async, flight), variables)
+
+    def _lane(self, handler_type: str) -> Lane[Flight]:
         lane = self._lanes.get(handler_type)
         if lane is None:
             capacity = self._handler(handler_type).capacity(self._setting.max_workers)
-            lane = Lane(handler_type, self._perform, capacity)
-            self._lanes[handler_type] = lane
-        lane.submit(flight)
+            lane = self._lanes[handler_type] = Lane(handler_type, self._perform, capacity)
+        return lane
+
+    def _lookups(self) -> Lane[Flight]:
+        """For async bodies: their event loop must not wait for a store."""
+        lane = self._lanes.get(_LOOKUPS)
+        if lane is None:
+            lane = self._lanes[_LOOKUPS] = Lane("lookups", self._look_up, _LOOKUP_COUNT)
+        return lane
 
     def run_inline(self, flight: Flight) -> None:
         """Runs the body in this thread. A keyboard interrupt goes through."""
@@ -171,6 +198,8 @@ class Launcher:
             lane.close()
         if self._event_loop is not None:
             self._event_loop.close()
+        if self._reuse is not None:
+            self._reuse.close()
 
     # In a lane's thread
 
@@ -185,7 +214,52 @@ class Launcher:
             flight.error = error
         self.inbox.put(partial(self._come_back, flight))
 
+    def _look_up(self, flight: Flight) -> None:
+        """Looks up the result of an async body; if there is none, the engine launches it."""
+        try:
+            is_taken = self._take_kept(flight)
+        except BaseException as error:
+            is_taken, flight.error = True, error
+        self.inbox.put(partial(self._come_back if is_taken else self._launch_unfenced, flight))
+
+    def _launch_unfenced(self, flight: Flight) -> None:
+        if not flight.is_fenced:
+            self._launch_async(flight)
+
+    def _take_kept(self, flight: Flight) -> bool:
+        """Takes an earlier result in place of running the body, if there is one."""
+        if self._reuse is None:
+            return False
+        flight.lookup = lookup = self._reuse.look_up(flight)
+        if lookup.found is None:
+            return False
+        flight.value = lookup.value
+        if flight.definition.workspace is not None:
+            self._take_files(flight, lookup.found)
+        return True
+
+    def _take_files(self, flight: Flight, found: KeptResult) -> None:
+        assert self._transaction is not None
+        assert found.output_ref is not None
+        taken = self._transaction.reuse(
+            flight.definition,
+            flight.attempt,
+            found.output_ref,
+            self._message(flight),
+            time.time_ns() // 1_000_000,
+            {**self._setting.made_by, "reused": found.attempt_id},
+        )
+        if isinstance(taken, Adopted):
+            flight.adopted = taken
+        elif not flight.is_fenced:
+            flight.output_ref = taken
+
+    def _message(self, flight: Flight) -> str:
+        return f"{self._setting.workflow}: {flight.node.name}"
+
     def _handle(self, flight: Flight) -> None:
+        if flight.definition.cache is not None and self._take_kept(flight):
+            return
         if flight.definition.workspace is None:
             flight.value = self._execute(flight, None)
         else:
@@ -202,7 +276,7 @@ class Launcher:
             if not flight.is_fenced:
                 flight.output_ref = self._transaction.stage(
                     opened,
-                    f"{self._setting.workflow}: {flight.node.name}",
+                    self._message(flight),
                     time.time_ns() // 1_000_000,
                     self._setting.made_by,
                 )

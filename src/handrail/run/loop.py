@@ -27,6 +27,7 @@ from handrail.errors import (
 )
 from handrail.flow.plan import Node, Plan, base_name
 from handrail.keep.base import Journal
+from handrail.keep.limits import MemoryLimiter
 from handrail.run.acceptance import Acceptor, TaskFailedByResult, told
 from handrail.run.arguments import Arguments
 from handrail.run.books import Books
@@ -34,10 +35,12 @@ from handrail.run.context import DEFAULT_MAX_CYCLES, ExecutionContext
 from handrail.run.control import NextIteration, NextTask, Request, Terminate
 from handrail.run.failure import describe
 from handrail.run.flight import Flight, RunSetting
+from handrail.run.gate import Gate
 from handrail.run.groups import STOPPED, Groups
 from handrail.run.handler import TaskHandler
 from handrail.run.interrupt import interrupt
 from handrail.run.launch import Launcher
+from handrail.run.limits import Limits
 from handrail.run.maps import Maps
 from handrail.run.output import AttemptOutput
 from handrail.run.record import Recorder
@@ -68,6 +71,7 @@ class RunLoop:
         output: Callable[[str, str], AttemptOutput] | None = None,
         chance: Callable[[], float] = random.random,
         look_for_answers: Callable[[], Mapping[str, Any]] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.plan = plan
         self.context = context
@@ -81,6 +85,7 @@ class RunLoop:
         self.waits: dict[str, tuple[Wait, Node, float]] = {}
         self._recorder = recorder
         self._is_recording = recorder.is_on
+        self._is_watched = recorder.is_watched
         self._arguments = Arguments(plan, context)
         self._launcher = Launcher(
             plan,
@@ -97,6 +102,10 @@ class RunLoop:
         self._groups = Groups(plan, context)
         self._replay = Replay(self)
         self._timers = Timers()
+        limits = limits or Limits({}, MemoryLimiter(), setting.run_id, setting.epoch)
+        self._gate = Gate(
+            limits, recorder, self._timers, lambda node: self.books.ready.append(node)
+        )
         self._chance = chance
         self._look_for_answers = look_for_answers
         self._sequence = 0
@@ -129,7 +138,7 @@ class RunLoop:
             while True:
                 while self.books.ready:
                     self._submit(self.books.ready.popleft())
-                if self._flying or (self._retrying and not self._is_over):
+                if self._flying or ((self._retrying or self._gate.waiting) and not self._is_over):
                     self._await()
                 elif self._is_over or not self.waits or not self._await_answers():
                     break
@@ -144,20 +153,34 @@ class RunLoop:
         elif node.items is not None and node.item is None:
             self._expand(node)
         elif not node.is_limited or self._groups.admit(node):
+            gate = self._gate
+            if node.definition not in gate.unlimited and not gate.admit(node, self._next_id):
+                self._leave_group(node)
+                return
+            if self._is_watched:
+                self._recorder.news(kinds.TASK_QUEUED, node.name)
             try:
                 flight = self._begin(node)
             except HandrailError as error:
+                self._leave_gate(self.setting.attempt_id(self._sequence))
                 self._leave_group(node)
                 self._fail(node, error)
                 return
             self._start(flight)
+
+    def _next_id(self) -> str:
+        return self.setting.attempt_id(self._sequence + 1)
+
+    def _leave_gate(self, attempt_id: str) -> None:
+        if self._gate.held:
+            self._gate.leave(attempt_id)
 
     def _start(self, flight: Flight) -> None:
         # Here, between two looks at the queue, if nobody else would have to wait for it.
         if (
             flight.node.is_light
             and self._may_run_inline
-            and not (self.books.ready or self._flying or self._retrying)
+            and not (self.books.ready or self._flying or self._retrying or self._gate.waiting)
             and self._inbox.is_empty()
         ):
             if self._is_recording:
@@ -189,6 +212,8 @@ class RunLoop:
 
     def _settle(self, flight: Flight) -> None:
         node = flight.node
+        if self._gate.held:
+            self._gate.leave(flight.attempt_id)
         if node.is_limited:
             self._leave_group(node)
         if self.context.requests:
@@ -308,7 +333,7 @@ class RunLoop:
                 return False
             elif isinstance(request, Terminate):
                 self._ended_by, self._is_over = node, True
-                self.books.ready.clear()
+                self._drop_turns()
                 self.waits.clear()
                 return False
         return follows
@@ -360,6 +385,7 @@ class RunLoop:
     def _drop_items(self, failed: Node) -> None:
         """Forgets the other items of a mapped task that were to run."""
         dropped = self.books.keep_ready(lambda other: not _is_item_of(other, failed))
+        self._gate.drop(partial(_is_item_of, item=failed))
         if failed.within >= 0:
             self._groups.drop(failed.within, partial(_is_item_of, item=failed))
             # They may have been given the places that others wait for.
@@ -418,6 +444,7 @@ class RunLoop:
         """Stops what runs of a group and forgets what would."""
         plan = self.plan
         self.books.keep_ready(lambda node: not plan.is_within(node, group))
+        self._gate.drop(lambda node: plan.is_within(node, group))
         for name in [*self._tries]:
             if plan.is_within(plan.node_called(name), group):
                 del self._tries[name]
@@ -431,7 +458,7 @@ class RunLoop:
                 flight.is_fenced = True
                 data = {"error": describe(TaskFailed(STOPPED)), "group": group.name}
                 self._recorder.event(kinds.TASK_FAILED, flight.node.name, flight.attempt_id, data)
-                self._launcher.stop(flight, _nothing)
+                self._launcher.stop(flight, partial(self._given_up, flight))
         for inner in plan.nodes:
             if inner.group is not None and plan.is_within(inner, group):
                 self._groups.forget(inner)
@@ -495,7 +522,11 @@ class RunLoop:
         if self.failure is None:
             self.failure = (name, error)
         self._is_over = True
+        self._drop_turns()
+
+    def _drop_turns(self) -> None:
         self.books.ready.clear()
+        self._gate.clear()
 
     # Questions
 
@@ -550,6 +581,7 @@ class RunLoop:
     def _timed_out(self, flight: Flight, stopped: bool) -> None:
         if self._flying.pop(flight.sequence, None) is None:
             return
+        self._leave_gate(flight.attempt_id)
         self._leave_group(flight.node)
         seconds = flight.definition.timeout_seconds
         assert seconds is not None
@@ -579,6 +611,10 @@ class RunLoop:
 
     def _stopped(self, flight: Flight, stopped: bool) -> None:
         self._flying.pop(flight.sequence, None)
+        self._leave_gate(flight.attempt_id)
+
+    def _given_up(self, flight: Flight, stopped: bool) -> None:
+        self._leave_gate(flight.attempt_id)
 
     def abort(self) -> None:
         """Stops the bodies that can be stopped and refuses what the others bring."""
@@ -632,7 +668,3 @@ def _with_data(node: Node, arguments: Mapping[str, Any], data: Any) -> Mapping[s
 def _is_item_of(other: Node, item: Node) -> bool:
     assert item.item is not None
     return other.item is not None and other.item[0] is item.item[0]
-
-
-def _nothing(stopped: bool) -> None:
-    """What is done when a body that nobody waits for has been stopped."""

@@ -61,6 +61,16 @@ class Recorder:
         if self._watch is not None:
             self._watch(event)
 
+    @property
+    def is_watched(self) -> bool:
+        """Does anybody listen?"""
+        return self._watch is not None
+
+    def news(self, kind: str, task: str) -> None:
+        """Tells watchers something that the journal need not keep."""
+        if self._watch is not None:
+            self._watch(Event(kind, time.time_ns() // 1_000_000, task, "", {}))
+
     def flush_if_due(self) -> None:
         """Writes what waits, if it is much or has waited long."""
         now = time.monotonic()

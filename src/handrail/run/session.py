@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from handrail.contracts import event as kinds
 from handrail.contracts.event import Event
+from handrail.contracts.limits import Limit
 from handrail.contracts.values import InMemoryOnly, decode, encode
 from handrail.contracts.workspace import BranchName
 from handrail.errors import (
@@ -43,12 +45,15 @@ from handrail.keep.base import (
 )
 from handrail.keep.channel import Channel, MemoryChannel
 from handrail.keep.channel_changes import Change, OnChange
+from handrail.keep.limits import Limiter
+from handrail.keep.reuse import KeptResults
 from handrail.keep.trees import Trees
 from handrail.run.changes import digests_of
 from handrail.run.context import ExecutionContext
 from handrail.run.engine import WorkflowEngine, raise_failure
 from handrail.run.failure import one_line
 from handrail.run.flight import RunSetting
+from handrail.run.limits import Limits
 from handrail.run.loop import RunLoop
 from handrail.run.output import AttemptOutput
 from handrail.run.record import Recorder
@@ -65,6 +70,9 @@ class Stores:
     heads: Heads
     trees: Trees
     folders: Folders
+    kept_results: KeptResults | None = None
+    #: None: this run's limits are its own.
+    limiter: Limiter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +184,7 @@ class Session:
         watch: Callable[[Event], None] | None = None,
         output: Callable[[str, str], AttemptOutput] | None = None,
         tick: Callable[[], None] | None = None,
+        limits: Mapping[str, Limit] = MappingProxyType({}),
     ) -> None:
         self.opening = opening
         self.context = ExecutionContext(
@@ -207,6 +216,7 @@ class Session:
             timeout_seconds=opening.timeout,
             base_ref=opening.base_ref,
             made_by={"user": _user(), "workflow": opening.workflow},
+            kept_results=stores.kept_results,
         )
         transaction = (
             Transaction(stores.trees, stores.journal, stores.folders, self._branch)
@@ -223,6 +233,11 @@ class Session:
             transaction=transaction,
             output=output,
             look_for_answers=self._look_for_answers,
+            limits=(
+                Limits(limits, stores.limiter, opening.run_id, lease.epoch)
+                if stores.limiter is not None
+                else None
+            ),
         )
 
     def _look_for_answers(self) -> dict[str, Any]:

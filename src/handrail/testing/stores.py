@@ -296,6 +296,8 @@ class JournalContract(ABC):
         with pytest.raises(RunNotFound):
             journal.run("r2")
         assert journal.events("r2") == []
+        assert journal.run_with_key("songs", "monday") == first
+        assert journal.run_with_key("films", "monday") is None
         start(journal, run_record("r3", workflow="films", key="monday"))
         start(journal, run_record("r4", key=None))
         start(journal, run_record("r5", key=None))

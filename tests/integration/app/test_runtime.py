@@ -220,6 +220,7 @@ def test_a_start_key_makes_two_calls_one_run(runtime: Runtime) -> None:
     chain.mend()
     assert runtime.execute(chain.flow, key="k", inputs={"name": "a.txt"}) == 3
     assert runtime.execute(chain.flow, key="k", inputs={"name": "other"}) == 3
+    assert runtime.execute(chain.flow, key="k") == 3
     assert chain.ran == ["first", "second", "third"]
     assert len(runtime.journal.runs()) == 1
 

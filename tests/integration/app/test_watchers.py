@@ -147,8 +147,10 @@ def test_a_run_tells_the_same_with_and_without_a_journal(
     flow = workflow("flow", one >> two, watchers=[diary])
     runtime.execute(flow, journal=journal)
     assert [(event.kind, event.task) for event in diary.events] == [
+        ("task.queued", "one"),
         ("task.started", "one"),
         ("task.succeeded", "one"),
+        ("task.queued", "two"),
         ("task.started", "two"),
         ("task.succeeded", "two"),
         ("run.finished", ""),

@@ -24,6 +24,8 @@ from handrail.ids import Token
 from handrail.keep.base import Accepted, Adopted, Conflict, Heads, Journal
 from handrail.keep.postgres import PostgresJournal
 from handrail.keep.postgres_server import UNFLUSHED_COUNT, Session
+from handrail.keep.reuse import SqlKeptResults
+from handrail.testing.reuse import KeptResultsContract
 from handrail.testing.stores import (
     BRANCH,
     OTHER,
@@ -67,6 +69,15 @@ class TestPostgresJournal(JournalContract):
 
     def another(self, journal: Journal, folder: Path) -> Journal:
         return PostgresJournal(self.url)
+
+
+class TestPostgresKeptResults(KeptResultsContract):
+    @pytest.fixture(autouse=True)
+    def database(self, postgres_url: str) -> None:
+        self.url = postgres_url
+
+    def make(self, folder: Path) -> SqlKeptResults:
+        return SqlKeptResults(PostgresJournal(self.url))
 
 
 @pytest.fixture

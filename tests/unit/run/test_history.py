@@ -328,3 +328,39 @@ def test_a_mapped_task_is_as_its_worst_item() -> None:
     journal = Journal().open().start("load[0]", "a1").start("load[1]", "a2")
     journal.succeed("load[0]", "a1", 1).add(kinds.TASK_FAILED, "load[1]", "a2", error=ERROR)
     assert RunHistory.of(RECORD, journal.events).tasks[0].state == "failed"
+
+
+def test_a_reused_result_tells_whose_it_was_and_why() -> None:
+    whose = {"run": "r0", "attempt": "r0-1-1", "kept_at": 7}
+    journal = Journal().open().start("load", "r1-1-1")
+    journal.succeed("load", "r1-1-1", 3, reused=whose, why={"cache": "hit"})
+
+    load = task(journal.history(), "load")
+
+    assert (load.state, load.reused, load.why) == ("succeeded", whose, {"cache": "hit"})
+    assert journal.history().to_json()["tasks"][0]["reused"] == whose
+
+
+def test_a_task_that_runs_again_forgets_whose_result_it_had_reused() -> None:
+    journal = Journal().open().start("load", "r1-1-1")
+    journal.succeed("load", "r1-1-1", 3, reused={"run": "r0"}, why={"cache": "hit"})
+    journal.start("load", "r1-1-2").succeed("load", "r1-1-2", 4)
+
+    load = task(journal.history(), "load")
+
+    assert (load.reused, load.why) == (None, None)
+    assert [attempt.storage for attempt in load.attempts] == ["data", "data"]
+
+
+def test_an_epoch_tells_which_code_had_changed_and_what_became_of_it() -> None:
+    journal = Journal().open().end("failed").open()
+    journal.events[-1] = journal.events[-1]._replace(
+        event=journal.events[-1].event._replace(
+            data={"owner": "host:2", "changed": ["load"], "policy": "rerun"}
+        )
+    )
+
+    first, second = journal.history().epochs
+
+    assert (first.changed, first.policy) == ((), None)
+    assert (second.changed, second.policy) == (("load",), "rerun")
