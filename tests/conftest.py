@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from handrail.ids import Ids
+from handrail.keep.mounts import mounts_below, unmount
 
 #: Servers for tests: `postgres_url`, `redis_url`, and others.
 pytest_plugins = ["tests.services.fixtures"]
@@ -39,6 +40,14 @@ def home(tmp_path: Path) -> Path:
     folder = tmp_path / ".handrail"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_mounted(tmp_path: Path) -> Iterator[None]:
+    """Takes away the mounts of engines that a test killed and no later run swept."""
+    yield
+    for point in mounts_below(tmp_path):
+        unmount(point)
 
 
 @pytest.fixture(autouse=True)

@@ -104,6 +104,8 @@ if TYPE_CHECKING:
     from handrail.hooks.spec import RunView as RunView
     from handrail.hooks.spec import RunWatcher as RunWatcher
     from handrail.keep.channel import Channel as Channel
+    from handrail.keep.ref import Ref as Ref
+    from handrail.keep.repository import Branch as Branch
     from handrail.keep.repository import Repository as Repository
     from handrail.plugins.console import ConsoleWatcher as ConsoleWatcher
     from handrail.plugins.webhook import WebhookWatcher as WebhookWatcher
@@ -179,7 +181,8 @@ _FACE = {
     # Keeping
     "keep.channel": "Channel",
     "run.typed_channel": "TypedChannel",
-    "keep.repository": "Repository",
+    "keep.repository": "Repository Branch",
+    "keep.ref": "Ref",
     # Around
     "hooks.spec": "RunWatcher RunView",
     "plugins.console": "ConsoleWatcher",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -18,19 +19,22 @@ from typing import TYPE_CHECKING, Any
 
 from handrail import plug
 from handrail.contracts import event as kinds
-from handrail.contracts.event import Event, StoredEvent
+from handrail.contracts.event import Event
 from handrail.contracts.limits import Limit, read_limits
 from handrail.contracts.task import Task
 from handrail.contracts.values import decode, encode
+from handrail.contracts.workspace import BranchName
 from handrail.errors import (
     NotInstalledError,
     RunBusy,
     RunCancelled,
     RunChanged,
     RunFailed,
+    RunNotFound,
     RuntimeConfigError,
     RunWaiting,
     TaskInputError,
+    UnknownRefError,
     WorkflowDefinitionError,
 )
 from handrail.flow.graph import TaskGraph
@@ -41,17 +45,22 @@ from handrail.hooks.chain import WatcherChain
 from handrail.hooks.named import watcher_of
 from handrail.hooks.spec import RunView, RunWatcher
 from handrail.ids import Ids
-from handrail.keep.base import Conflict, Lease, RunRecord, Settlement
+from handrail.keep.base import Conflict, Lease, ObjectStore, RunRecord, Settlement
+from handrail.keep.embedded_files import EmbeddedFiles
+from handrail.keep.files import VersionedFiles
 from handrail.keep.home import Home
 from handrail.keep.limits import SqlLimiter
 from handrail.keep.objects import FileObjects
 from handrail.keep.owner import Owner, process_is_gone
-from handrail.keep.repository import Repository
+from handrail.keep.place import Place
+from handrail.keep.repository import Branch, Repository
 from handrail.keep.reuse import KeptResults, MemoryKeptResults, SqlKeptResults
 from handrail.keep.sql import SqlJournal
 from handrail.keep.sqlite import SqliteJournal
 from handrail.keep.sweep import AttemptFolders
+from handrail.keep.tree_cache import TreeCache
 from handrail.keep.trees import Trees
+from handrail.keep.ways import Ways
 from handrail.plugins.tracker import executions_of
 from handrail.run.arguments import check_inputs
 from handrail.run.changes import ChangePolicy, changed_tasks, digests_of
@@ -103,6 +112,7 @@ class Runtime:
         self._ids = Ids()
         self._pumping = threading.Lock()
         self._openings: dict[str, dict[str, Any]] = {}
+        self._files: dict[str, VersionedFiles] = {}
 
     # Parts, each made when it is first needed
 
@@ -134,12 +144,39 @@ class Runtime:
     @cached_property
     def trees(self) -> Trees:
         """Files, trees and commits."""
-        return Trees(FileObjects(self.home.objects))
+        return Trees(self.objects)
+
+    @cached_property
+    def objects(self) -> ObjectStore:
+        """Contents of files: in the home, or where the setting `objects_url` says.
+
+        Raises:
+            NotInstalledError: that is an object storage, and its client library is missing.
+            RuntimeConfigError: the URL cannot be.
+        """
+        if self.settings.objects_url is None:
+            return FileObjects(self.home.objects)
+        from handrail.keep.bucket import Bucket
+        from handrail.keep.object_cache import ObjectCache
+        from handrail.keep.shared_objects import SharedObjects
+
+        # Not in the folder of contents that are nowhere else: a cache throws things away.
+        cache = ObjectCache(self.home.cache, self.settings.objects_cache_bytes)
+        return SharedObjects(Bucket.at(self.settings.objects_url.get_secret_value()), cache)
+
+    @property
+    def _ways(self) -> Ways:
+        cache = TreeCache(self.home.trees, limit_bytes=self.settings.trees_cache_bytes)
+        return Ways(self.home.attempts, cache, only=self.settings.checkout)
 
     @cached_property
     def folders(self) -> AttemptFolders:
         """Folders of attempts."""
-        return AttemptFolders(self.home.attempts, lease_seconds=self.settings.lease_seconds)
+        return AttemptFolders(
+            self.home.attempts,
+            ways=self._ways,
+            lease_seconds=self.settings.lease_seconds,
+        )
 
     @cached_property
     def tracking(self) -> SqliteTrackingStore:
@@ -172,17 +209,155 @@ class Runtime:
         """The engine that runs use when they are given none."""
         return self._engine
 
+    def files(self, repository: str) -> VersionedFiles:
+        """The versioned files of a repository, as attempts use them."""
+        found = self._files.get(repository)
+        if found is None:
+            url = self.settings.lakefs_url
+            found = self._on_lakefs(url, repository) if url else self._embedded(repository)
+            self._files[repository] = found
+        return found
+
+    def _embedded(self, repository: str) -> EmbeddedFiles:
+        return EmbeddedFiles(
+            repository,
+            self.trees,
+            self.journal,
+            lambda trees, tree, path: self.folders.check_out(trees, tree, path.parent),
+        )
+
+    def _on_lakefs(self, url: str, repository: str) -> VersionedFiles:
+        settings = self.settings
+        if settings.lakefs_access_key is None or settings.lakefs_secret_key is None:
+            raise RuntimeConfigError(
+                f"Workspaces are kept by LakeFS ({url}). Say who Handrail is there: "
+                f"HANDRAIL_LAKEFS_ACCESS_KEY and HANDRAIL_LAKEFS_SECRET_KEY"
+            )
+        try:
+            from handrail.keep.lakefs.files import LakeFSFiles
+            from handrail.keep.lakefs.server import LakeFSServer
+        except ImportError as exc:
+            raise NotInstalledError("The client of LakeFS", "lakefs") from exc
+        key, secret = settings.lakefs_access_key, settings.lakefs_secret_key
+        server = LakeFSServer(url, key, secret, repository)
+        files = LakeFSFiles(server, storage_namespace=settings.lakefs_storage)
+        # What runs have staged that may still be resumed is theirs.
+        files.sweep(self._may_go_on)
+        return files
+
+    def _may_go_on(self, run_id: str) -> bool:
+        try:
+            return self.journal.run(run_id).state != "succeeded"
+        except RunNotFound:
+            return False
+
+    def check_own_store(self) -> None:
+        """Refuses to look at Handrail's own store of workspaces where LakeFS keeps them.
+
+        Raises:
+            RuntimeConfigError: it does.
+        """
+        if self.settings.lakefs_url is not None:
+            raise RuntimeConfigError(
+                f"Workspaces are kept by LakeFS ({self.settings.lakefs_url}). Look at them there, "
+                f"on its pages or with lakectl; unset HANDRAIL_LAKEFS_URL to look at those here."
+            )
+
     def repository(self, name: str) -> Repository:
-        """A repository of versioned files."""
-        return Repository(name, self.trees, self.journal)
+        """A repository of versioned files.
+
+        Raises:
+            RuntimeConfigError: LakeFS keeps them.
+        """
+        self.check_own_store()
+        return Repository(
+            name, self.trees, self.journal, place=self.journal.place, home=self.home.path
+        )
+
+    def at(self, place: Place) -> Runtime:
+        """This runtime, or one over the home, with all that it holds, or the database of another
+        place.
+        """
+        settings = self.settings
+        if place.database_url is not None:
+            flags = {"home": settings.home, "database_url": place.database_url}
+            settings = load_settings(flags=flags)
+        elif place.home not in (None, settings.home):
+            # What the settings say of other stores is about their own home.
+            settings = replace(
+                settings,
+                home=place.home,
+                database_url=None,
+                objects_url=None,
+                lakefs_url=None,
+            )
+        return self if settings == self.settings else Runtime(settings)
+
+    def open_repository(
+        self,
+        place: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        *,
+        create: bool = False,
+    ) -> Repository:
+        """Opens a repository here or elsewhere; see `Repository.open`."""
+        found = Place.parse(place)
+        runtime = self.at(found)
+        is_ours = runtime is self
+        try:
+            if runtime.settings.database_url is None:
+                Home.open(runtime.settings.home, create=create)
+            return runtime._opened(name or found.repository, create, is_owned=not is_ours)
+        except BaseException:
+            if not is_ours:
+                runtime.close()
+            raise
+
+    def repositories(self, place: str | os.PathLike[str] | None = None) -> list[str]:
+        """Names of the repositories here, or at another place, sorted."""
+        runtime = self.at(Place.parse(place))
+        runtime.check_own_store()
+        try:
+            if runtime.settings.database_url is None:
+                Home.open(runtime.settings.home, create=False)
+            return sorted({branch.repository for branch in runtime.journal.heads()})
+        finally:
+            if runtime is not self:
+                runtime.close()
+
+    def _opened(self, name: str | None, create: bool, *, is_owned: bool) -> Repository:
+        known = self.repositories()
+        shown = f"Repositories in {self.journal.place}: {', '.join(known) or 'none'}."
+        if name is None:
+            if len(known) != 1:
+                raise UnknownRefError(f"Which repository? {shown}")
+            name = known[0]
+        elif name not in known and not create:
+            raise UnknownRefError(
+                f"No repository '{name}'. {shown} Make it with: handrail workspace init {name}"
+            )
+        repository = Repository(
+            BranchName.parse(name).repository,
+            self.trees,
+            self.journal,
+            place=self.journal.place,
+            home=self.home.path,
+            close=self.close if is_owned else None,
+        )
+        if create:
+            repository.create()
+        return repository
 
     def close(self) -> None:
         """Ends worker processes and closes databases."""
         parts = vars(self)
         parts.pop("kept_results", None)
-        for name in ("_engine", "journal", "tracking", "redis"):
+        for files in self._files.values():
+            files.close()
+        for name in ("_engine", "objects", "journal", "tracking", "redis"):
             if name in parts:
                 parts.pop(name).close()
+        self._files.clear()
 
     # Running
 
@@ -207,12 +382,13 @@ class Runtime:
         start_name = start.task_id if isinstance(start, Task) else start
         inputs = dict(inputs or {})
         engine = engine or self._engine
+        self._check_place(flow)
         if key is not None and journal is None:
             known = self.journal.run_with_key(flow.name, key)
             if known is not None:
                 result, context = self._go_on(known, flow, engine, max_workers, progress)
                 return (result, context) if ret_context else result
-        plan = plan_of(flow, start_name, inputs)
+        plan = self._plan_of(flow, start_name, inputs)
         engine.check_handlers(plan)
         self.watchers_of(flow)  # refused before anything runs, too
         self.limits_of(flow)
@@ -272,7 +448,17 @@ class Runtime:
         record = self.journal.run(run_id)
         flow = flow or self.workflow_of(record)
         engine = engine or self._engine
+        self._check_place(flow)
         return self._go_on(record, flow, engine, max_workers, progress, changed)[0]
+
+    def _check_place(self, flow: workflow) -> None:
+        """Refuses a workflow that was given a branch of a repository somewhere else."""
+        branch = flow.workspace
+        if isinstance(branch, Branch) and branch.place not in (None, self.journal.place):
+            raise WorkflowDefinitionError(
+                f"Workflow '{flow.name}' works on {branch} in {branch.place}, and its runs are "
+                f"kept in {self.journal.place}. Set HANDRAIL_HOME to the home of the repository."
+            )
 
     def run_task(self, task: Task, inputs: Mapping[str, Any]) -> Any:
         """Runs one task alone, in memory; see `Task.run`."""
@@ -328,8 +514,7 @@ class Runtime:
     ) -> Opening:
         base_ref = None
         if flow.workspace is not None:
-            repository = self.repository(flow.workspace.repository)
-            base_ref = repository.create(flow.workspace.branch)
+            base_ref = self.files(flow.workspace.repository).create(flow.workspace)
         watermark = self.journal.watermark(flow.pipeline)
         next_watermark = None
         if "next_watermark" in inputs:
@@ -364,7 +549,7 @@ class Runtime:
     ) -> tuple[Any, ExecutionContext]:
         """The result of a run that succeeded, or its continuation, with the inputs it has."""
         opening = Opening.read(record, self._opening_data(record.run_id))
-        plan = plan_of(flow, opening.start, opening.inputs)
+        plan = self._plan_of(flow, opening.start, opening.inputs)
         engine.check_handlers(plan)
         self.watchers_of(flow)  # refused before anything runs, too
         self.limits_of(flow)
@@ -473,6 +658,15 @@ class Runtime:
             )
             return session.run(), session.context
 
+    def _plan_of(self, flow: workflow, start: str | None, inputs: Mapping[str, Any]) -> Plan:
+        plan = plan_of(flow, start, inputs)
+        if plan.has_parallel_writers and self.settings.lakefs_url is not None:
+            raise WorkflowDefinitionError(
+                f"Workflow '{flow.name}': some of its writers run side by side, and LakeFS cannot "
+                f"put together what they leave. Order them with >>."
+            )
+        return plan
+
     def _sweep(self) -> None:
         """Removes what runs left that were killed: attempts' folders, branches of finished runs."""
         self.folders.sweep(alive=self.is_alive)
@@ -500,7 +694,7 @@ class Runtime:
             Stores(
                 self.journal,
                 self.journal,
-                self.trees,
+                self.files(opening.target.repository) if opening.target else None,
                 self.folders,
                 self.kept_results,
                 SqlLimiter(self.journal),
@@ -731,8 +925,7 @@ class Runtime:
     def _opening_data(self, run_id: str) -> dict[str, Any]:
         data = self._openings.get(run_id)
         if data is None:
-            first: StoredEvent = self.journal.events(run_id)[0]
-            data = self._openings[run_id] = first.event.data or {}
+            data = self._openings[run_id] = self.journal.opening(run_id).event.data or {}
         return data
 
     # Telling
@@ -778,7 +971,7 @@ def plan_of(flow: workflow, start: str | None, inputs: Mapping[str, Any]) -> Pla
     names = set(inputs)
     if "next_watermark" in names:
         names.add("watermark")
-    return Plan(
+    plan = Plan(
         flow.graph,
         start=start,
         inputs=names,
@@ -787,6 +980,13 @@ def plan_of(flow: workflow, start: str | None, inputs: Mapping[str, Any]) -> Pla
         resources=flow.resources,
         name=flow.name,
     )
+    if plan.has_parallel_writers and flow.publish == "task":
+        raise WorkflowDefinitionError(
+            f"Workflow '{flow.name}' publishes each task by itself (publish='task'), and some of "
+            f"its writers run side by side, so none could follow the other. Publish the run as a "
+            f"whole (publish='run'), or order them with >>."
+        )
+    return plan
 
 
 def _state_after(error: BaseException) -> str:

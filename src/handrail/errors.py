@@ -157,7 +157,8 @@ class ParallelWritersError(WorkflowDefinitionError):
         self.tasks = (first, second)
         super().__init__(
             f"Tasks '{first}' and '{second}' may run in parallel and both write the workspace. "
-            f"Order them with >>, or declare one WorkspaceSpec(read_only=True)."
+            f"Order them with >>, declare one WorkspaceSpec(read_only=True), or give them folders "
+            f"of their own: WorkspaceSpec(prefix='{first}') and WorkspaceSpec(prefix='{second}')."
         )
 
 

@@ -58,6 +58,26 @@ class Settings:
     #: Redis server that keeps channels of runs, for tasks on other machines; none: the journal
     #: keeps them. Runs in memory keep theirs in memory.
     channel_url: SecretStr | None = None
+    #: Object storage that keeps contents of workspaces, for several machines:
+    #: `s3://bucket/prefix`, options of its library behind `?`; none: a folder in the home.
+    objects_url: SecretStr | None = None
+    #: About how much of what is in the object storage is also kept in the home.
+    objects_cache_bytes: int = 10_000_000_000
+    #: How files of attempts are made: "overlay", "reflink" or "copies"; none: the best way that
+    #: works here.
+    checkout: str | None = None
+    #: What cached trees for overlay mounts may take in the home; none: 10 GB, or a tenth of the
+    #: disk if that is less.
+    trees_cache_bytes: int | None = None
+    #: LakeFS server that keeps workspaces, such as `https://lakefs.example.com`; none: Handrail
+    #: keeps them itself.
+    lakefs_url: str | None = None
+    #: Who Handrail is there.
+    lakefs_access_key: str | None = None
+    lakefs_secret_key: SecretStr | None = None
+    #: Where LakeFS is to keep the objects of repositories that Handrail makes:
+    #: `s3://bucket/prefix`; none: it makes none.
+    lakefs_storage: str | None = None
     #: How long a run that did not succeed keeps its channel in Redis.
     channel_keep_seconds: float = 604_800.0
     #: Limits of tasks by tag, as `handrail.contracts.limits` reads them: "api=10/s", "db=2".
@@ -226,6 +246,28 @@ def _redis_url(value: Any, folder: Path) -> Any:
     return secret
 
 
+def _objects_url(value: Any, folder: Path) -> Any:
+    secret = _secret(value, folder)
+    scheme, _, rest = secret.get_secret_value().partition("://")
+    if scheme != "s3" or not rest or rest.startswith(("/", "?")):
+        raise ValueError
+    return secret
+
+
+def _text(value: Any, folder: Path) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError
+    return value.strip()
+
+
+def _http_url(value: Any, folder: Path) -> str:
+    text = _text(value, folder)
+    scheme, _, rest = text.partition("://")
+    if scheme not in ("http", "https") or not rest or "@" in rest:
+        raise ValueError
+    return text.rstrip("/")
+
+
 def _limits(value: Any, folder: Path) -> tuple[str, ...]:
     pairs = [[part.strip() for part in text.split("=")] for text in _limit_texts(value)]
     tags = {tag for tag, *_ in pairs}
@@ -245,6 +287,12 @@ def _limit_texts(value: Any) -> list[str]:
     if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
         raise TypeError
     return [text for text in texts if text.strip()]
+
+
+def _checkout(value: Any, folder: Path) -> str:
+    if value not in ("overlay", "reflink", "copies"):
+        raise ValueError
+    return str(value)
 
 
 def _format(value: Any, folder: Path) -> str:
@@ -274,6 +322,18 @@ _READERS = {
     "channel_url": _Reader(
         _redis_url, "redis://host:port/database, rediss://... or unix:///path", is_secret=True
     ),
+    "objects_url": _Reader(
+        _objects_url,
+        "s3://bucket/prefix",
+        is_secret=True,
+    ),
+    "objects_cache_bytes": _Reader(_count, "a whole number of bytes from 1"),
+    "checkout": _Reader(_checkout, "overlay, reflink or copies"),
+    "trees_cache_bytes": _Reader(_count, "a whole number of bytes from 1"),
+    "lakefs_url": _Reader(_http_url, "http://host:port or https://host"),
+    "lakefs_access_key": _Reader(_text, "the name of a key"),
+    "lakefs_secret_key": _Reader(_secret, "a text that is not empty", is_secret=True),
+    "lakefs_storage": _Reader(_text, "a place such as s3://bucket/prefix"),
     "channel_keep_seconds": _Reader(_seconds, "a number of seconds larger than 0"),
     "limits": _Reader(
         _limits, "a table of limits by tag, such as {db = 2, api = '10/s'}, or 'db=2;api=10/s'"

@@ -75,6 +75,15 @@ PRINTS: dict[str, list[str]] = {
         "  baking 3 loaves",
         "  67 crowns; reused: price",
     ],
+    "workspace": [
+        "Alba is in: 300 herrings",
+        "Brisa is in: 320 herrings",
+        "files: catches/Alba, catches/Brisa, total",
+        "since Alba came: added catches/Brisa",
+        "since Alba came: changed total",
+        "by the tag: 320",
+        "Brisa found: Alba",
+    ],
     "custom_handler": [
         "refused before anything ran: UnknownHandlerError",
         "on an engine: 40 and 21",

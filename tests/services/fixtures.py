@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import require
-from tests.services import postgres, redis
+from tests.services import lakefs, postgres, redis, s3
 from tests.services.shared import next_number, shared
 
 
@@ -85,8 +85,55 @@ def redis_server() -> Iterator[redis.RedisServer]:
         server.close()
 
 
+@pytest.fixture(scope="session")
+def _lakefs(session_folder: Path) -> Iterator[dict[str, Any]]:
+    require(lakefs.program() is not None, "no LakeFS server here; run: scripts/lakefs")
+    with shared("lakefs", session_folder) as state:
+        yield state
+
+
+@pytest.fixture
+def lakefs_address(_lakefs: dict[str, Any]) -> lakefs.LakeFSAddress:
+    """Endpoint, access key and secret of a LakeFS server shared with other tests."""
+    return lakefs.address(_lakefs["port"])
+
+
+@pytest.fixture
+def lakefs_repository(_lakefs: dict[str, Any]) -> str:
+    """The name of an empty repository of this test alone."""
+    return lakefs.make_repository(_lakefs["port"])
+
+
+@pytest.fixture(scope="session")
+def _s3(session_folder: Path) -> Iterator[dict[str, Any]]:
+    _require_s3()
+    with shared("s3", session_folder) as state:
+        yield state
+
+
+@pytest.fixture
+def s3_place(_s3: dict[str, Any]) -> s3.S3Place:
+    """An empty bucket of this test alone, on a server shared with others."""
+    return s3.make_bucket(_s3["port"])
+
+
+@pytest.fixture
+def s3_server() -> Iterator[s3.S3Server]:
+    """A server of this test alone, to be stopped and started again."""
+    _require_s3()
+    server = s3.S3Server()
+    try:
+        yield server.prepare()
+    finally:
+        server.close()
+
+
 def _require_postgres() -> None:
     require(postgres.binaries() is not None, "no Postgres server here; run: scripts/services")
+
+
+def _require_s3() -> None:
+    require(s3.program() is not None, "no S3 server here; run: scripts/s3server")
 
 
 def _require_redis() -> None:

@@ -20,14 +20,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.services.lakefs import LakeFSServer
 from tests.services.postgres import PostgresServer
 from tests.services.redis import RedisServer
+from tests.services.s3 import S3Server
 from tests.services.service import Service, ServiceError
 
 _ROOT = Path(__file__).parents[2]
 _KINDS: dict[str, Callable[[], Service]] = {
+    "lakefs": lambda: LakeFSServer().prepare(),
     "postgres": lambda: PostgresServer().prepare(),
     "redis": lambda: RedisServer().prepare(),
+    "s3": lambda: S3Server().prepare(),
 }
 _START_SECONDS = 90.0
 

@@ -268,6 +268,31 @@ def test_another_address_of_channels_is_refused_and_not_shown(tmp_path: Path, ur
     assert "hidden" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["s3://songs/shared?secret_access_key=hidden", "s3://songs"])
+def test_the_address_of_objects_is_taken_and_not_shown(tmp_path: Path, url: str) -> None:
+    settings = load(tmp_path, HANDRAIL_OBJECTS_URL=url)
+    assert settings.objects_url is not None
+    assert settings.objects_url.get_secret_value() == url
+    assert "hidden" not in f"{settings!r} {settings.objects_url}"
+    assert load(tmp_path).objects_url is None
+
+
+@pytest.mark.parametrize(
+    "url", ["songs/hidden", "http://me:hidden@host", "s3://", "s3:///hidden", "gs://hidden"]
+)
+def test_another_address_of_objects_is_refused_and_not_shown(tmp_path: Path, url: str) -> None:
+    with pytest.raises(RuntimeConfigError, match=r"'objects_url' .*expected s3://") as caught:
+        load(tmp_path, HANDRAIL_OBJECTS_URL=url)
+    assert "hidden" not in str(caught.value)
+
+
+def test_how_much_of_the_objects_is_cached_is_bytes(tmp_path: Path) -> None:
+    assert load(tmp_path).objects_cache_bytes == 10_000_000_000
+    assert load(tmp_path, HANDRAIL_OBJECTS_CACHE_BYTES="5000").objects_cache_bytes == 5000
+    with pytest.raises(RuntimeConfigError, match="bytes"):
+        load(tmp_path, HANDRAIL_OBJECTS_CACHE_BYTES="0")
+
+
 def test_how_long_channels_are_kept_is_seconds(tmp_path: Path) -> None:
     assert load(tmp_path).channel_keep_seconds == 7 * 24 * 3600
     assert load(tmp_path, HANDRAIL_CHANNEL_KEEP_SECONDS="60").channel_keep_seconds == 60.0
@@ -322,3 +347,12 @@ def test_limits_are_the_same_from_a_table_and_from_the_environment(tmp_path: Pat
 def test_what_is_no_table_of_limits_is_refused(tmp_path: Path, value: Any) -> None:
     with pytest.raises(RuntimeConfigError, match=r"expected a table of limits by tag, such as"):
         load(tmp_path, {"limits": value})
+
+
+def test_how_files_of_attempts_are_made_can_be_said(tmp_path: Path) -> None:
+    assert load(tmp_path).checkout is None
+    assert load(tmp_path, HANDRAIL_CHECKOUT="copies").checkout == "copies"
+    assert load(tmp_path).trees_cache_bytes is None
+    assert load(tmp_path, HANDRAIL_TREES_CACHE_BYTES="1000").trees_cache_bytes == 1000
+    with pytest.raises(RuntimeConfigError, match="overlay, reflink or copies"):
+        load(tmp_path, HANDRAIL_CHECKOUT="links")

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import partial
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,7 +89,9 @@ def _findings(shell: Shell) -> Iterator[Finding]:
         yield Finding("settings", "settings", str(error), "broken")
         return
     yield from _settings(settings)
-    yield from _home(settings.home)
+    yield from _home(settings.home, settings.checkout)
+    if settings.objects_url is not None:
+        yield from _guarded("journal", "objects", lambda: [_objects(settings)])
     if shell.has_home:
         yield from _guarded("journal", "runs", lambda: _runs(shell))
         for name in ("handrail.db", "tracking.db"):
@@ -139,7 +141,7 @@ def _spelt(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _home(path: Path) -> Iterator[Finding]:
+def _home(path: Path, only: str | None) -> Iterator[Finding]:
     from handrail.errors import HandrailError
     from handrail.keep.home import FORMAT, Home
 
@@ -160,6 +162,7 @@ def _home(path: Path) -> Iterator[Finding]:
     yield _free_space(path)
     yield Finding(section, "size", _size_of(path))
     yield from _guarded(section, "sqlite in it", lambda: [_write_ahead_log(path)])
+    yield from _guarded(section, "checkout", lambda: [_checkout(path, only)])
 
 
 def _writable(folder: Path) -> Finding:
@@ -206,6 +209,21 @@ def _write_ahead_log(home: Path) -> Finding:
     )
 
 
+def _checkout(home: Path, only: str | None) -> Finding:
+    """How files of attempts are made, and why not in a better way."""
+    from handrail.keep.home import Home
+    from handrail.keep.tree_cache import TreeCache
+    from handrail.keep.ways import Ways
+
+    if not os.access(home, os.W_OK):
+        return Finding("home", "checkout", "not tried: the folder may not be written", "warning")
+    places = Home(home)
+    ways = Ways(places.attempts, TreeCache(places.trees), only=only)
+    better = takewhile(lambda way: way.problem is not None, ways.report())
+    against = [f"not by {way.name}: {way.problem}" for way in better]
+    return Finding("home", "checkout", "; ".join([f"by {ways.best}", *against]), "ok")
+
+
 def _runs(shell: Shell) -> list[Finding]:
     runtime = shell.kept()
     records = runtime.journal.runs(limit=1 << 31)
@@ -219,6 +237,18 @@ def _runs(shell: Shell) -> list[Finding]:
         text = f"{counted(counts['crashed'], 'run')} crashed; continue with: handrail resume"
         findings.append(Finding("journal", "crashed", text, "warning"))
     return findings
+
+
+def _objects(settings: Settings) -> Finding:
+    from handrail.keep.bucket import Bucket
+
+    assert settings.objects_url is not None
+    bucket = Bucket.at(settings.objects_url.get_secret_value())
+    began = time.perf_counter()
+    was_used = bucket.check(create=False)
+    took = f"answers in {(time.perf_counter() - began) * 1000:.0f} ms"
+    what = took if was_used else f"{took}; nothing was stored there yet"
+    return Finding("journal", "objects", f"{bucket.place}, {what}", "ok")
 
 
 def _database(path: Path) -> list[Finding]:

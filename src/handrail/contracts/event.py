@@ -21,7 +21,7 @@ RUN_FINISHED = "run.finished"
 #: {}, to watchers alone: its turn has come, a free thread or worker will take it; or
 #: {"limit": tag, "seconds"}: the task waits for a limit; told once for each wait.
 TASK_QUEUED = "task.queued"
-#: {"handler", "try", "ref"?}
+#: {"handler", "try", "ref"?, "prefix"?: folder of the ref that is its workspace, if not all of it}
 TASK_STARTED = "task.started"
 #: {"error", "delay_seconds"}: this attempt failed, another is due.
 TASK_RETRIED = "task.retried"

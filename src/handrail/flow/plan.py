@@ -67,6 +67,7 @@ class Node:
         "parents",
         "policy",
         "ref_source",
+        "ref_sources",
         "successors",
         "task",
         "wait_count",
@@ -90,6 +91,8 @@ class Node:
         self.members: tuple[tuple[str, int], ...] = ()
         #: Node whose files this one starts from; -1: the run's base ref.
         self.ref_source = -1
+        #: All writers before it, if no single one of them has seen the files of all others.
+        self.ref_sources: tuple[int, ...] = ()
         #: Innermost group it belongs to (-1: none), and the name of the member it is part of.
         self.within = -1
         self.member = ""
@@ -113,6 +116,22 @@ class Node:
             and definition.cache is None
             and not definition.contract.is_async
         )
+
+    @property
+    def leaves(self) -> tuple[int, tuple[int, ...]]:
+        """`ref_source` and `ref_sources` of what follows it alone."""
+        return (self.index, ()) if self.writes else (self.ref_source, self.ref_sources)
+
+    @property
+    def prefix(self) -> str:
+        """Folder of the repository that it sees; `"/"` is all of it."""
+        spec = self.definition.workspace if self.definition is not None else None
+        return spec.prefix if spec is not None else "/"
+
+    @property
+    def writes(self) -> bool:
+        """May it publish files?"""
+        return self.definition is not None and self.definition.writes
 
     def one_item(self, position: int, value: Any) -> Node:
         """The node of one item of a mapped task."""
@@ -164,6 +183,10 @@ class Plan:
         self._order = self._in_order()
         for planned in self.nodes:
             planned.bindings = self._bindings(planned)
+        #: Tasks that may publish files, in order.
+        self.writers: list[Node] = []
+        #: May two of them run at the same time?
+        self.has_parallel_writers = False
         self._place_writers()
         self.starts = [
             node
@@ -374,14 +397,16 @@ class Plan:
         """Raises `WorkflowDefinitionError` for a task that could not be added."""
         self._bindings(Node(-1, task.task_id, task))
 
-    def add(self, task: Task, name: str, within: int, member: str) -> Node:
-        """Adds a task that a body asked for. It waits for nobody.
+    def add(self, task: Task, name: str, after: Node) -> Node:
+        """Adds a task that the body of `after` asked for. It waits for nobody.
 
         Raises:
             WorkflowDefinitionError: an argument can come from nowhere.
         """
         planned = Node(len(self.nodes), name, task)
+        within, member = after.within, after.member
         planned.within, planned.member = within, member
+        planned.ref_source, planned.ref_sources = after.leaves
         planned.is_limited = within >= 0 and self.nodes[within].max_in_flight is not None
         planned.bindings = self._bindings(planned)
         self.nodes.append(planned)
@@ -474,26 +499,42 @@ class Plan:
             )
         if not with_files:
             return
-        rank: dict[int, int] = {-1: -1}
-        last: Node | None = None
+        writers = self.writers = [node for node in with_files if node.writes]
+        bits = {node.index: 1 << rank for rank, node in enumerate(writers)}
+        before = self._writers_before(bits)
         for node in self._order:
-            node.ref_source = max(
-                (self._leaves(self.nodes[index]) for index in node.parents),
-                key=lambda index: rank[index],
-                default=-1,
-            )
-            if node.definition is not None and node.definition.writes:
-                if last is not None and node.ref_source != last.index:
-                    raise ParallelWritersError(last.name, node.name)
-                rank[node.index] = len(rank)
-                last = node
-        self.last_writer = last
+            self._place_sources(node, before[node.index], before)
+        for rank, node in enumerate(writers):
+            beside = ((1 << rank) - 1) & ~before[node.index]
+            self.has_parallel_writers = self.has_parallel_writers or bool(beside)
+            for other in self._writers_in(beside):
+                if not _are_disjoint(other, node):
+                    raise ParallelWritersError(other.name, node.name)
 
-    last_writer: Node | None = None
+    def _writers_before(self, bits: Mapping[int, int]) -> dict[int, int]:
+        """Of each node, which writers are finished before it starts, as a set of bits."""
+        found: dict[int, int] = {}
+        for node in self._order:
+            seen = 0
+            for parent in node.parents:
+                seen |= found[parent] | bits.get(parent, 0)
+            found[node.index] = seen
+        return found
 
-    def _leaves(self, node: Node) -> int:
-        writes = node.definition is not None and node.definition.writes
-        return node.index if writes else node.ref_source
+    def _place_sources(self, node: Node, seen: int, before: Mapping[int, int]) -> None:
+        if not seen:
+            return
+        last = self.writers[seen.bit_length() - 1]
+        if before[last.index] == seen & ~(1 << (seen.bit_length() - 1)):
+            node.ref_source = last.index
+        else:
+            node.ref_sources = tuple(writer.index for writer in self._writers_in(seen))
+
+    def _writers_in(self, bits: int) -> Iterator[Node]:
+        while bits:
+            lowest = bits & -bits
+            yield self.writers[lowest.bit_length() - 1]
+            bits ^= lowest
 
 
 _ITEM = re.compile(r"(?s)(.+)\[(\d+)\]")
@@ -516,6 +557,17 @@ def _tasks_and_groups(part: Composable) -> Iterator[Task | ParallelGroup]:
     for inner in parts:
         if isinstance(inner, (Task, ParallelGroup)):
             yield inner
+
+
+def _are_disjoint(first: Node, second: Node) -> bool:
+    """Do two writers see different files?"""
+    folders = [_folders(node) for node in (first, second)]
+    length = min(map(len, folders))
+    return folders[0][:length] != folders[1][:length]
+
+
+def _folders(node: Node) -> list[str]:
+    return [name for name in node.prefix.split("/") if name]
 
 
 class _Lazily:

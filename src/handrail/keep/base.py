@@ -128,6 +128,29 @@ class Settlement:
     watermark: Watermark | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What an attempt asks to publish."""
+
+    branch: BranchName
+    input_ref: str
+    output_ref: str
+    #: The same for every try of the same work.
+    logical_key: str
+    #: The work's result, as JSON text.
+    result: str
+    attempt_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The attempt won: its commit is the one after its input ref."""
+
+    ref: str
+    #: Why the branch does not show it to others yet; empty: it does. `repair` tries again.
+    behind: str = ""
+
+
 class ObjectInfo(NamedTuple):
     """Name and length of a stored object."""
 
@@ -194,6 +217,9 @@ class ObjectStore(ABC):
         with self.open(digest) as file:
             return file.read()
 
+    def close(self) -> None:  # noqa: B027  # most stores hold nothing
+        """Releases what is held; other calls may follow."""
+
 
 class Heads(ABC):
     """Names of commits, moved only by comparison."""
@@ -212,6 +238,28 @@ class Heads(ABC):
     @abstractmethod
     def heads(self, repository: str | None = None) -> dict[BranchName, str]:
         """All branches, or those of one repository, with their commits."""
+
+    @abstractmethod
+    def moved_to(self, branch: BranchName) -> str | None:
+        """Where the last move on record left a branch; none if it is not there by that.
+
+        A head that is elsewhere was moved by somebody who does not keep records.
+        """
+
+    @abstractmethod
+    def claim(self, claim: Claim) -> Claimed | Adopted | Conflict:
+        """Moves a branch from `input_ref` to `output_ref`, once for each input ref. Durable.
+
+        Adopted: the same work had done so; Conflict: other work had, or the branch is elsewhere.
+        """
+
+    @abstractmethod
+    def claimed(self, branch: BranchName, input_ref: str) -> Claim | None:
+        """The claim that won the place after a commit of a branch."""
+
+    @abstractmethod
+    def drop_branch(self, branch: BranchName) -> None:
+        """Removes a branch with its claims; a missing one is fine."""
 
 
 class Journal(ABC):
@@ -293,6 +341,14 @@ class Journal(ABC):
     @abstractmethod
     def events(self, run_id: str) -> list[StoredEvent]:
         """All events of a run, in order."""
+
+    @abstractmethod
+    def opening(self, run_id: str) -> StoredEvent:
+        """The first event of a run.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
 
     @abstractmethod
     def outbox(self, cursor: int, limit: int = 1000) -> tuple[list[StoredEvent], int]:
@@ -380,6 +436,8 @@ __all__ = [
     "Accepted",
     "Adopted",
     "Change",
+    "Claim",
+    "Claimed",
     "Commit",
     "Conflict",
     "Heads",

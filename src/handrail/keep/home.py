@@ -27,7 +27,9 @@ class Home:
     handrail.db     journal, ledger and heads
     tracking.db     tracking
     objects/        contents of files, trees and commits, by SHA-256
+    cache/          what this machine has of the contents in an object storage
     attempts/       working folders of attempts in progress
+    trees/          stored folders as files, for attempts that see them through a mount
     runs/           one folder per run: logs
     ```
     """
@@ -67,9 +69,19 @@ class Home:
         return self.path / "objects"
 
     @property
+    def cache(self) -> Path:
+        """Contents that are elsewhere, too; can be removed when nothing runs."""
+        return self.path / "cache"
+
+    @property
     def attempts(self) -> Path:
         """Working folders of attempts in progress."""
         return self.path / "attempts"
+
+    @property
+    def trees(self) -> Path:
+        """Stored folders as files; can be removed when nothing runs."""
+        return self.path / "trees"
 
     @property
     def runs(self) -> Path:

@@ -21,6 +21,8 @@ from handrail.keep.base import (
     Acceptance,
     Accepted,
     Adopted,
+    Claim,
+    Claimed,
     Conflict,
     Heads,
     Journal,
@@ -78,6 +80,7 @@ class MemoryJournal(Journal, Heads):
         #: Every move of a head: the branch and the commit that it left.
         self._moves: list[tuple[BranchName, str | None]] = []
         self._watermarks: dict[str, str] = {}
+        self._claims: dict[tuple[BranchName, str], Claim] = {}
 
     # Runs
 
@@ -185,6 +188,10 @@ class MemoryJournal(Journal, Heads):
             chunks = list(run.chunks) if run else []
         return [event for chunk in chunks for event in chunk.stored()]
 
+    def opening(self, run_id: str) -> StoredEvent:
+        with self._lock:
+            return next(self._run(run_id).chunks[0].stored())
+
     def outbox(self, cursor: int, limit: int = 1000) -> tuple[list[StoredEvent], int]:
         with self._lock:
             chunks = self._chunks[cursor : cursor + limit]
@@ -275,6 +282,29 @@ class MemoryJournal(Journal, Heads):
         with self._lock:
             found = sorted(self._heads.items())
         return {name: ref for name, ref in found if repository in (None, name.repository)}
+
+    def moved_to(self, branch: BranchName) -> str | None:
+        return self._heads.get(branch)
+
+    def claim(self, claim: Claim) -> Claimed | Adopted | Conflict:
+        with self._lock:
+            won = self._claims.get((claim.branch, claim.input_ref))
+            if won is not None:
+                return rows.answer_to(claim, won)
+            if not self.move_head(claim.branch, claim.input_ref, claim.output_ref):
+                found = self._heads.get(claim.branch)
+                return rows.moved_branch(claim.branch, claim.input_ref, found)
+            self._claims[claim.branch, claim.input_ref] = claim
+        return Claimed(claim.output_ref)
+
+    def claimed(self, branch: BranchName, input_ref: str) -> Claim | None:
+        return self._claims.get((branch, input_ref))
+
+    def drop_branch(self, branch: BranchName) -> None:
+        with self._lock:
+            self.move_head(branch, self._heads.get(branch), None)
+            for place in [place for place in self._claims if place[0] == branch]:
+                del self._claims[place]
 
     # Parts; called with the lock held
 

@@ -25,6 +25,11 @@ _SINCE_2 = (
         tag {_TEXT} NOT NULL, attempt_id {_TEXT} NOT NULL, run_id TEXT NOT NULL,
         epoch BIGINT NOT NULL, PRIMARY KEY (tag, attempt_id)
     )""",
+    f"""CREATE TABLE claims (
+        repository {_TEXT} NOT NULL, branch {_TEXT} NOT NULL, input_ref {_TEXT} NOT NULL,
+        output_ref TEXT NOT NULL, logical_key TEXT NOT NULL, result TEXT NOT NULL,
+        attempt_id TEXT NOT NULL, PRIMARY KEY (repository, branch, input_ref)
+    )""",
     f"CREATE TABLE rates (tag {_TEXT} PRIMARY KEY, due_at BIGINT NOT NULL)",
 )
 

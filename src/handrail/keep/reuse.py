@@ -89,6 +89,10 @@ class KeptResults(ABC):
         """Keeps results. Of those with one basis the last one stays."""
 
     @abstractmethod
+    def count(self, *, before: int | None = None) -> int:
+        """How many results were kept before then (milliseconds since 1970, UTC); all by default."""
+
+    @abstractmethod
     def forget(self, *, before: int | None = None, task: str | None = None) -> int:
         """Forgets what was kept before then (milliseconds since 1970, UTC), of that task; all by
         default. Returns how many results that were."""
@@ -125,6 +129,10 @@ class MemoryKeptResults(KeptResults):
                 self._tasks.setdefault(each.basis.task, {})[key] = each
             while len(self._results) > self._most_count:
                 self._remove(next(iter(self._results)))
+
+    def count(self, *, before: int | None = None) -> int:
+        with self._lock:
+            return sum(before is None or each.kept_at < before for each in self._results.values())
 
     def forget(self, *, before: int | None = None, task: str | None = None) -> int:
         with self._lock:
@@ -185,6 +193,13 @@ class SqlKeptResults(KeptResults):
         # One order for all, so that two writers cannot wait for one another.
         results = sorted(results, key=lambda each: each.basis.key)
         self._journal.transact(write, durable=False)
+
+    def count(self, *, before: int | None = None) -> int:
+        found = self._journal.rows(
+            "SELECT count(*) FROM kept_results WHERE CAST(? AS BIGINT) IS NULL OR kept_at < ?",
+            (before, before),
+        )
+        return int(found[0][0])
 
     def forget(self, *, before: int | None = None, task: str | None = None) -> int:
         def delete(connection: Connection) -> int:

@@ -13,7 +13,15 @@ from handrail.contracts.event import Event, StoredEvent
 from handrail.contracts.workspace import BranchName
 from handrail.errors import StaleAttemptError
 from handrail.ids import Token
-from handrail.keep.base import Acceptance, Conflict, Lease, RunRecord, Watermark
+from handrail.keep.base import (
+    Acceptance,
+    Adopted,
+    Claim,
+    Conflict,
+    Lease,
+    RunRecord,
+    Watermark,
+)
 
 #: Columns in the order of the records' fields.
 RUN = "run_id, workflow, reference, key, state, epoch, started_at, finished_at, reason"
@@ -94,6 +102,31 @@ def storable(text: str | None) -> str | None:
     if text is None:
         return None
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
+
+
+def claim_values(claim: Claim) -> tuple[Any, ...]:
+    """Values of a row of claims."""
+    return (
+        *claim.branch,
+        claim.input_ref,
+        claim.output_ref,
+        claim.logical_key,
+        claim.result,
+        claim.attempt_id,
+    )
+
+
+def claim_of(branch: BranchName, row: Sequence[Any]) -> Claim:
+    """The claim in a row, its branch left out."""
+    return Claim(branch, *row)
+
+
+def answer_to(claim: Claim, won: Claim) -> Adopted | Conflict:
+    """What a claim is told when another one has its place already."""
+    if won.logical_key == claim.logical_key:
+        return Adopted(won.attempt_id, won.output_ref, won.result)
+    what = f"{claim.branch}, moved by '{won.logical_key}'"
+    return Conflict(False, claim.input_ref, won.output_ref, what)
 
 
 # Who lost, and to what

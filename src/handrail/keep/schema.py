@@ -22,6 +22,12 @@ _SINCE_2 = (
         tag TEXT NOT NULL, attempt_id TEXT NOT NULL, run_id TEXT NOT NULL,
         epoch INTEGER NOT NULL, PRIMARY KEY (tag, attempt_id)
     ) WITHOUT ROWID""",
+    # Publications outside of runs: who won the place after a commit of a branch.
+    """CREATE TABLE claims (
+        repository TEXT NOT NULL, branch TEXT NOT NULL, input_ref TEXT NOT NULL,
+        output_ref TEXT NOT NULL, logical_key TEXT NOT NULL, result TEXT NOT NULL,
+        attempt_id TEXT NOT NULL, PRIMARY KEY (repository, branch, input_ref)
+    ) WITHOUT ROWID""",
     # `due_at`: when the next start under a rate is due if starts were spread evenly,
     # in microseconds since 1970, UTC.
     "CREATE TABLE rates (tag TEXT PRIMARY KEY, due_at INTEGER NOT NULL) WITHOUT ROWID",

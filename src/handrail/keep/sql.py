@@ -25,6 +25,8 @@ from handrail.keep.base import (
     Acceptance,
     Accepted,
     Adopted,
+    Claim,
+    Claimed,
     Conflict,
     Heads,
     Journal,
@@ -36,6 +38,10 @@ from handrail.keep.base import (
 
 _Answer = TypeVar("_Answer")
 
+_CLAIM = (
+    "SELECT input_ref, output_ref, logical_key, result, attempt_id FROM claims"
+    " WHERE repository = ? AND branch = ? AND input_ref = ?"
+)
 _LAST_MOVE = "SELECT coalesce(max(move_id), 0) FROM head_moves"
 
 
@@ -292,6 +298,14 @@ class SqlJournal(Journal, Heads):
         )
         return rows.stored_events(found)
 
+    def opening(self, run_id: str) -> StoredEvent:
+        found = self.rows(
+            f"SELECT {rows.CHUNK} FROM events WHERE run_id = ? ORDER BY first LIMIT 1", (run_id,)
+        )
+        if not found:
+            raise self._not_found(run_id)
+        return rows.stored_events(found)[0]
+
     # Attempts
 
     def begin_attempt(self, run_id: str, logical_key: str, token: Token) -> Adopted | None:
@@ -405,6 +419,47 @@ class SqlJournal(Journal, Heads):
             (repository, repository),
         )
         return {BranchName(*row[:2]): row[2] for row in found}
+
+    def moved_to(self, branch: BranchName) -> str | None:
+        found = self.rows(
+            "SELECT after FROM head_moves WHERE repository = ? AND branch = ?"
+            " ORDER BY move_id DESC LIMIT 1",
+            tuple(branch),
+        )
+        return found[0][0] if found else None
+
+    def claim(self, claim: Claim) -> Claimed | Adopted | Conflict:
+        branch, before, after = claim.branch, claim.input_ref, claim.output_ref
+
+        def publish(connection: Connection) -> Claimed | Adopted | Conflict:
+            self._lock_moves(connection)
+            row = connection.execute(_CLAIM, (*branch, before)).fetchone()
+            if row:
+                return rows.answer_to(claim, rows.claim_of(branch, row))
+            if not self._move(connection, branch, before, after, moved_by=claim.attempt_id):
+                return rows.moved_branch(branch, before, _head(connection, branch))
+            connection.execute(
+                "INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?, ?)", rows.claim_values(claim)
+            )
+            return Claimed(after)
+
+        return self.transact(publish, durable=True)
+
+    def claimed(self, branch: BranchName, input_ref: str) -> Claim | None:
+        found = self.rows(_CLAIM, (*branch, input_ref))
+        return rows.claim_of(branch, found[0]) if found else None
+
+    def drop_branch(self, branch: BranchName) -> None:
+        def drop(connection: Connection) -> None:
+            self._lock_moves(connection)
+            head = _head(connection, branch)
+            if head is not None:
+                self._move(connection, branch, head, None, moved_by="")
+            connection.execute(
+                "DELETE FROM claims WHERE repository = ? AND branch = ?", tuple(branch)
+            )
+
+        self.transact(drop, durable=True)
 
     # Parts of transactions
 

@@ -1,7 +1,8 @@
 """Folders of attempts, and taking away those that nobody works in.
 
 Each attempt has a folder with two things in it: `workspace/`, which is the body's, and
-`owner.json`, which is ours and lies outside of what the body sees.
+`owner.json`, which is ours and lies outside of what the body sees. Where `workspace/` is a
+mount, what holds it up lies beside as well; see `handrail.keep.overlay`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from itertools import count
 from pathlib import Path
 
 from handrail.errors import StoreError
+from handrail.keep.checkout import Checkout
 from handrail.keep.faults import storage_faults
 from handrail.keep.owner import Owner, process_is_gone
 from handrail.keep.removal import remove_folder
+from handrail.keep.trees import Trees
+from handrail.keep.ways import Ways
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +48,7 @@ class AttemptFolders:
 
     Args:
         root: the folder that holds them, made if missing.
+        ways: how files of attempts are made there; by default never through a mount.
         lease_seconds: how long a folder is left alone whose owner cannot be seen from here.
         now: the clock, in milliseconds since 1970, UTC.
         owner: who works here; tests hand in another one.
@@ -54,12 +59,16 @@ class AttemptFolders:
         self,
         root: Path,
         *,
+        ways: Ways | None = None,
         lease_seconds: float = 30.0,
         now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         owner: Callable[[], Owner] = Owner.current,
         is_gone: Callable[[Owner | None], bool | None] = process_is_gone,
     ) -> None:
         self.root = root
+        #: How files of attempts are made here.
+        self.ways = ways or Ways(root, None)
+        self._checkouts: dict[Path, Checkout] = {}
         self._lease_ms = int(lease_seconds * 1000)
         self._now = now
         self._owner = owner
@@ -88,6 +97,16 @@ class AttemptFolders:
                 raise
         return folder
 
+    def check_out(self, trees: Trees, tree: str, folder: Path) -> Checkout:
+        """Makes the files of `tree` in the `workspace/` of an attempt, the best way there is.
+
+        Raises:
+            StoreError: or one below it; see `Checkout.create`.
+        """
+        checkout = self.ways.check_out(trees, tree, folder)
+        self._checkouts[folder] = checkout
+        return checkout
+
     def renew(self, folder: Path) -> None:
         """Prolongs the mark by a lease, for processes that cannot see this one."""
         mark = self.mark(folder)
@@ -101,14 +120,19 @@ class AttemptFolders:
         Raises:
             StoreError: something in it cannot be removed.
         """
-        with storage_faults(folder):
-            try:
+        try:
+            with storage_faults(folder):
                 # Out of sight in one step; what cannot be removed now, a later sweep removes.
                 aside = self._aside(_REMOVING)
-                os.rename(folder, aside)
-            except FileNotFoundError:
-                return
-        remove_folder(aside)
+                try:
+                    os.rename(folder, aside)
+                except FileNotFoundError:
+                    return
+            remove_folder(aside)
+        finally:
+            checkout = self._checkouts.pop(folder, None)
+            if checkout is not None:
+                checkout.close()
 
     def mark(self, folder: Path) -> Mark | None:
         """The mark of a folder; none if there is none that can be read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,7 +19,7 @@ from handrail.errors import (
     StaleAttemptError,
     TaskFailed,
 )
-from handrail.flow.plan import Node
+from handrail.flow.plan import Node, Plan
 from handrail.keep.base import Acceptance, Accepted, Adopted, Conflict, Journal
 from handrail.run.control import Cancel, to_data
 from handrail.run.flight import Flight
@@ -40,15 +41,55 @@ class Acceptor:
     """Brings results into the journal, and remembers the commits they left."""
 
     def __init__(
-        self, recorder: Recorder, journal: Journal | None, transaction: Transaction | None
+        self,
+        plan: Plan,
+        base_ref: str | None,
+        recorder: Recorder,
+        journal: Journal | None,
+        transaction: Transaction | None,
     ) -> None:
+        self._plan = plan
+        self._base_ref = base_ref
         self._recorder = recorder
         self._journal = journal
         self._transaction = transaction
-        #: Commit that each writing node left, by the node's index.
-        self.refs: dict[int, str] = {}
-        #: The one of them that was accepted last.
-        self.latest_ref: str | None = None
+        #: Commit that each writing node left, by the node's index; that accepted last is last.
+        self._refs: dict[int, str] = {}
+
+    # Commits
+
+    def left(self, node: Node, ref: str) -> None:
+        """A node left a commit. One that only reads leaves nothing."""
+        if node.writes:
+            self._refs.pop(node.index, None)
+            self._refs[node.index] = ref
+
+    def ref_after(self, node: Node) -> str | None:
+        """The commit that a node starts from: with all that the nodes before it left."""
+        if node.ref_sources:
+            return self._composed([index for index in self._refs if index in node.ref_sources])
+        return self._refs.get(node.ref_source, self._base_ref)
+
+    @property
+    def final_ref(self) -> str | None:
+        """The commit with everything that was left; the base ref if nothing was."""
+        if self._plan.has_parallel_writers:
+            return self._composed(list(self._refs))
+        return next(reversed(self._refs.values()), self._base_ref)
+
+    @property
+    def staged_refs(self) -> list[str]:
+        """The commits that were left."""
+        return list(self._refs.values())
+
+    def _composed(self, indices: Iterable[int]) -> str | None:
+        nodes, base_ref = self._plan.nodes, self._base_ref
+        if self._transaction is None or base_ref is None:
+            return base_ref
+        parts = [(nodes[index].prefix, self._refs[index]) for index in indices]
+        return self._transaction.compose(base_ref, parts)
+
+    # Accepting
 
     def accept(self, flight: Flight) -> None:
         """Publishes and records an attempt, or takes over what an earlier one left.
@@ -76,12 +117,7 @@ class Acceptor:
         elif flight.lookup is not None:
             flight.lookup.keep(encode(flight.value))
 
-    def left(self, node: Node, ref: str) -> None:
-        """A node left a commit."""
-        self.refs[node.index] = self.latest_ref = ref
-
     def _publish(self, flight: Flight, output_ref: str) -> None:
-        assert self._journal is not None
         assert self._transaction is not None
         node, attempt = flight.node, flight.attempt
         data = {**_told_of(flight), "ref": output_ref}
@@ -90,7 +126,7 @@ class Acceptor:
         )
         with self._recorder.lock:
             waiting = self._recorder.taken()
-            reply = self._journal.accept(
+            reply = self._transaction.accept(
                 Acceptance(
                     run_id=attempt.run_id,
                     logical_key=attempt.logical_key,

@@ -41,6 +41,9 @@ def run_body(
         Exception: whatever the function raises.
     """
     contract = definition.contract
+    if contract.shape == "keywords" and not contract.is_async and not definition.inject_context:
+        # What most bodies are: nothing to check, and nothing between the engine and them.
+        return definition.fn(**resources.opened(arguments)) if arguments else definition.fn()
     if contract.shape != "workspace":
         raw = _call(definition, arguments, context)
         if contract.is_async:

@@ -52,6 +52,8 @@ class AttemptHistory:
     input_ref: str | None = None
     #: How its result is kept; as in `TaskHistory`.
     storage: str | None = None
+    #: Folder of `input_ref` that was its workspace; `"/"`: all of it.
+    prefix: str = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +338,7 @@ class _Task:
             state="running",
             started_at=event.at,
             input_ref=data.get("ref"),
+            prefix=data.get("prefix", "/"),
         )
         self._is_accepted = False
         self._places[event.attempt] = len(self._attempts)

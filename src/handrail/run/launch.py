@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handrail.contracts.expr import composing
@@ -24,7 +24,8 @@ from handrail.run.dispatch import Inbox, Lane
 from handrail.run.flight import Flight, RunSetting
 from handrail.run.handler import BoundTask, TaskHandler, also_shown, execute
 from handrail.run.output import AttemptOutput, captured
-from handrail.run.transaction import OpenAttempt, Transaction
+from handrail.run.phases import run_phases
+from handrail.run.transaction import Transaction
 from handrail.run.waits import WaitingForAnswer
 
 if TYPE_CHECKING:
@@ -131,9 +132,9 @@ class Launcher:
         )
 
     def _injected(self, flight: Flight) -> TaskExecutionContext | None:
-        if not flight.definition.inject_context:
-            return None
-        return TaskExecutionContext(flight.attempt, execution=self._context)
+        if flight.definition.inject_context:
+            return TaskExecutionContext(flight.attempt, execution=self._context)
+        return None
 
     async def _perform_async(self, flight: Flight) -> None:
         """Like `_perform`, in the event loop."""
@@ -153,13 +154,14 @@ class Launcher:
         self.inbox.put(partial(self._come_back, flight))
 
     def _run_body(self, flight: Flight) -> None:
-        injected = self._injected(flight)
+        definition = flight.definition
+        injected = self._injected(flight) if definition.inject_context else None
         try:
             if self._output is None:
-                flight.value = run_body(flight.definition, flight.arguments, context=injected)
+                flight.value = run_body(definition, flight.arguments, context=injected)
             else:
                 with captured(self._output(flight.node.name, flight.attempt_id)):
-                    flight.value = run_body(flight.definition, flight.arguments, context=injected)
+                    flight.value = run_body(definition, flight.arguments, context=injected)
         except (Exception, SystemExit, WaitingForAnswer) as error:
             flight.error = error
 
@@ -246,7 +248,6 @@ class Launcher:
             flight.attempt,
             found.output_ref,
             self._message(flight),
-            time.time_ns() // 1_000_000,
             {**self._setting.made_by, "reused": found.attempt_id},
         )
         if isinstance(taken, Adopted):
@@ -267,23 +268,21 @@ class Launcher:
 
     def _execute_with_files(self, flight: Flight) -> None:
         assert self._transaction is not None
-        opened = self._transaction.open(flight.definition, flight.attempt)
-        if isinstance(opened, Adopted):
-            flight.adopted = opened
+        flight.adopted = self._transaction.begin(flight.attempt)
+        if flight.adopted is not None:
             return
-        try:
-            flight.value = self._execute(flight, opened)
-            if not flight.is_fenced:
-                flight.output_ref = self._transaction.stage(
-                    opened,
-                    self._message(flight),
-                    time.time_ns() // 1_000_000,
-                    self._setting.made_by,
-                )
-        finally:
-            self._transaction.close(opened)
+        files = self._transaction.files_of(
+            flight.definition, flight.attempt, self._message(flight), self._setting.made_by
+        )
+        flight.value, ref = run_phases(
+            files,
+            lambda workspace: self._execute(flight, workspace),
+            lambda: flight.is_fenced,
+        )
+        if not flight.is_fenced:
+            flight.output_ref = ref
 
-    def _execute(self, flight: Flight, opened: OpenAttempt | None) -> Any:
+    def _execute(self, flight: Flight, workspace: Path | None) -> Any:
         handler = self._handler(flight.node.handler_type)
         context = HandlerContext(self._context, flight.attempt)
         bound = BoundTask(
@@ -291,7 +290,7 @@ class Launcher:
             flight.attempt,
             flight.arguments,
             context,
-            opened.workspace if opened is not None else None,
+            workspace,
         )
         if self._output is None:
             return execute(handler, bound, context)

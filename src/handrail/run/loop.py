@@ -78,7 +78,7 @@ class RunLoop:
         self.setting = setting
         self.books = Books(plan)
         self.maps = Maps(plan, context)
-        self.acceptor = Acceptor(recorder, journal, transaction)
+        self.acceptor = Acceptor(plan, setting.base_ref, recorder, journal, transaction)
         #: The task that failed for good, and its error.
         self.failure: tuple[str, BaseException] | None = None
         #: Questions that are open: with the task that asked, and until when it is waited for.
@@ -294,6 +294,8 @@ class RunLoop:
         }
         if flight.input_ref is not None:
             data["ref"] = flight.input_ref
+            if flight.node.prefix != "/":
+                data["prefix"] = flight.node.prefix
         self._recorder.event(kinds.TASK_STARTED, flight.node.name, flight.attempt_id, data)
 
     def _count_round(self, node: Node) -> int:
@@ -308,11 +310,11 @@ class RunLoop:
         return done + 1
 
     def _input_ref(self, node: Node) -> str | None:
-        acceptor, base_ref = self.acceptor, self.setting.base_ref
+        acceptor = self.acceptor
         if self._has_jumped or self.books.rounds[node.index] > 1:
             # Out of the plan's order the latest files are those of whoever wrote last.
-            return acceptor.latest_ref or base_ref
-        return acceptor.refs.get(node.ref_source, base_ref)
+            return acceptor.final_ref
+        return acceptor.ref_after(node)
 
     # What bodies ask for
 
@@ -348,7 +350,7 @@ class RunLoop:
                 books.take_in(plan.include(task))
             self._go_back(plan.by_name[task])
             return False
-        added = plan.add(task, plan.free_name(task.task_id), node.within, node.member)
+        added = plan.add(task, plan.free_name(task.task_id), node)
         books.take_in([added])
         if not self._replay.take_foreseen(added):
             books.ready.append(added)
@@ -651,9 +653,14 @@ class RunLoop:
         return [name for name in self._replay.lost if name in wanted]
 
     @property
+    def staged_refs(self) -> list[str]:
+        """The commits that were accepted."""
+        return self.acceptor.staged_refs
+
+    @property
     def final_ref(self) -> str | None:
-        """The commit that was accepted last; the base ref if none was."""
-        return self.acceptor.latest_ref or self.setting.base_ref
+        """The commit with everything that was accepted; the base ref if nothing was."""
+        return self.acceptor.final_ref
 
 
 def _with_data(node: Node, arguments: Mapping[str, Any], data: Any) -> Mapping[str, Any]:

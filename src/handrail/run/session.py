@@ -35,6 +35,7 @@ from handrail.flow.graph import TaskGraph
 from handrail.flow.plan import Plan
 from handrail.keep.base import (
     Accepted,
+    Claim,
     Conflict,
     Heads,
     Journal,
@@ -45,9 +46,9 @@ from handrail.keep.base import (
 )
 from handrail.keep.channel import Channel, MemoryChannel
 from handrail.keep.channel_changes import Change, OnChange
+from handrail.keep.files import VersionedFiles
 from handrail.keep.limits import Limiter
 from handrail.keep.reuse import KeptResults
-from handrail.keep.trees import Trees
 from handrail.run.changes import digests_of
 from handrail.run.context import ExecutionContext
 from handrail.run.engine import WorkflowEngine, raise_failure
@@ -57,7 +58,7 @@ from handrail.run.limits import Limits
 from handrail.run.loop import RunLoop
 from handrail.run.output import AttemptOutput
 from handrail.run.record import Recorder
-from handrail.run.transaction import Folders, Transaction
+from handrail.run.transaction import Folders, Transaction, keeps_branch
 
 log = logging.getLogger("handrail.run")
 
@@ -68,7 +69,8 @@ class Stores:
 
     journal: Journal
     heads: Heads
-    trees: Trees
+    #: Files of the repository that the run works on; none: it works on none.
+    files: VersionedFiles | None
     folders: Folders
     kept_results: KeptResults | None = None
     #: None: this run's limits are its own.
@@ -219,8 +221,8 @@ class Session:
             kept_results=stores.kept_results,
         )
         transaction = (
-            Transaction(stores.trees, stores.journal, stores.folders, self._branch)
-            if self._branch is not None
+            Transaction(stores.files, stores.journal, stores.folders, self._branch)
+            if stores.files is not None
             else None
         )
         self._loop = RunLoop(
@@ -248,8 +250,13 @@ class Session:
         }
 
     def _working_branch(self) -> BranchName | None:
-        """The branch that attempts move: hidden until the run's end, or the target itself."""
+        """The branch that attempts move: hidden until the run's end, or the target itself.
+
+        None where writers run side by side: what they leave is composed, and moves the target.
+        """
         target = self.opening.target
+        if self._plan.has_parallel_writers:
+            return None
         if target is None or self.opening.publish == "task":
             return target
         return run_branch(self.opening.run_id, target)
@@ -359,7 +366,12 @@ class Session:
         if opening.next_watermark is not None:
             watermark = Watermark(opening.pipeline, opening.watermark, opening.next_watermark)
         ref = self._loop.final_ref if publishes else None
-        reply = self._settle("succeeded", None, ref=ref, publishes=publishes, watermark=watermark)
+        reply: Accepted | Conflict | None = self._claim_target(ref) if ref is not None else None
+        if not isinstance(reply, Conflict):
+            publishes = publishes and reply is None
+            reply = self._settle(
+                "succeeded", None, ref=ref, publishes=publishes, watermark=watermark
+            )
         if isinstance(reply, Conflict):
             if reply.stale:
                 raise StaleAttemptError(self.opening.run_id, f"found {reply.found}")
@@ -367,6 +379,24 @@ class Session:
             self._settle("failed", one_line(error))
             raise error
         self._close_branch()
+
+    def _claim_target(self, ref: str) -> Accepted | Conflict | None:
+        """Publishes the run in the store that keeps the target; none: the journal keeps it.
+
+        The claim comes first. A run that is cut off before it is settled claims again when it is
+        resumed, and is told that it had won.
+        """
+        opening, files = self.opening, self._stores.files
+        target, base_ref = opening.target, opening.base_ref
+        if target is None or files is None or base_ref is None or not keeps_branch(files, target):
+            return None
+        key = f"run {opening.run_id}"
+        reply = files.claim(Claim(target, base_ref, ref, key, "null", opening.run_id))
+        if isinstance(reply, Conflict):
+            return reply
+        for staged in self._loop.staged_refs:
+            files.release(staged)
+        return Accepted(reply.ref)
 
     def _abandon(self, error: BaseException) -> None:
         """Ends the epoch after an error that is not a task's: an interrupt, a full disk."""

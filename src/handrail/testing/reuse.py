@@ -94,6 +94,7 @@ class KeptResultsContract(ABC):
         ages = [kept(replace(BASIS, code=f"c{at}"), at=at) for at in (1, 2, 3)]
         other = kept(replace(BASIS, task="other"), at=1)
         results.keep([*ages, other])
+        assert (results.count(), results.count(before=2), results.count(before=1)) == (4, 2, 0)
         assert results.forget(before=2, task="clean") == 1
         assert results.find(ages[0].basis) is None
         assert results.find(other.basis) == other

@@ -288,6 +288,13 @@ class JournalContract(ABC):
             journal.append("r1", 7, [event()], durable=True)
         assert journal.events("r1")[-1].event.kind == "wait.answered"
 
+    def test_a_run_is_opened_by_its_first_event(self, journal: Journal) -> None:
+        start(journal)
+        journal.append("r1", 1, [event("x"), event("y")])
+        assert journal.opening("r1") == journal.events("r1")[0]
+        with pytest.raises(RunNotFound):
+            journal.opening("r9")
+
     def test_a_start_key_belongs_to_one_run_of_a_workflow(self, journal: Journal) -> None:
         first = run_record(key="monday")
         start(journal, first)

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from handrail.errors import WatcherAPIError
-from handrail.tracking import pipelines, refusals, rules, watermark
-from handrail.tracking.rows import json_text, micros, recorded_outcome
+from handrail.tracking import endings, pipelines, refusals, rules, watermark
+from handrail.tracking.rows import as_mapping, json_text, micros, recorded_outcome
 from handrail.tracking.wire import (
     CLIENT_IDS,
     EndExecution,
@@ -55,8 +55,8 @@ def insert(connection: sqlite3.Connection, columns: Mapping[str, Any]) -> int:
     )
     execution_id = inserted.lastrowid
     assert execution_id is not None
-    for name in _waited_for(columns["key"], columns.get("client_id")):
-        _link_waiting(connection, name, execution_id)
+    names = _waited_for(columns["key"], columns.get("client_id"))
+    link_waiting(connection, dict.fromkeys(names, execution_id))
     return execution_id
 
 
@@ -80,13 +80,23 @@ def _waited_for(key: str, client_id: int | None) -> list[str]:
     return [key] if client_id is None else [key, _key_of_client_id(client_id)]
 
 
-def _link_waiting(connection: sqlite3.Connection, key: str, execution_id: int) -> None:
+def link_waiting(connection: sqlite3.Connection, ids: Mapping[str, int]) -> None:
+    """Links the executions that wait for these keys to the ids that the keys stand for."""
+    waiting = connection.execute(_ANY_WAITING).fetchone()
     for link in ("parent", "continues"):
-        connection.execute(
-            f"UPDATE executions SET {link}_id = ?, {link}_key = NULL"
-            f" WHERE {link}_key = ? AND id <> ?",
-            (execution_id, key, execution_id),
-        )
+        if waiting[link]:
+            connection.executemany(
+                f"UPDATE executions SET {link}_id = ?, {link}_key = NULL"
+                f" WHERE {link}_key = ? AND id <> ?",
+                [(execution_id, key, execution_id) for key, execution_id in ids.items()],
+            )
+
+
+#: Each is answered by a glance at an index that is empty as a rule.
+_ANY_WAITING = """
+    SELECT EXISTS (SELECT 1 FROM executions WHERE parent_key IS NOT NULL) AS parent,
+           EXISTS (SELECT 1 FROM executions WHERE continues_key IS NOT NULL) AS continues
+"""
 
 
 def linked(connection: sqlite3.Connection, link: str, key: str | None) -> dict[str, Any]:
@@ -121,7 +131,7 @@ def start(connection: sqlite3.Connection, request: StartExecution, now: int) -> 
     elif request.client_execution_id is not None and row["client_id"] is None:
         # The reply to the first request was lost, and the client went on with an id of its own.
         change(connection, row["id"], {"client_id": request.client_execution_id})
-        _link_waiting(connection, _key_of_client_id(request.client_execution_id), row["id"])
+        link_waiting(connection, {_key_of_client_id(request.client_execution_id): row["id"]})
     return ExecutionStarted(
         id=row["id"],
         watermark=watermark.load(row["watermark"]),
@@ -211,18 +221,10 @@ def end(connection: sqlite3.Connection, request: EndExecution, now: int) -> Exec
     if verdict is rules.EndVerdict.CONFLICT:
         raise refusals.contradicting_end(row["id"], state, told.state)
     if verdict is rules.EndVerdict.ACCEPTED:
-        _close(connection, row, request, now)
+        _close(connection, as_mapping(row), request, now)
     if verdict is rules.EndVerdict.SUPERSEDED:
-        keep_superseded(connection, row, request)
+        change(connection, row["id"], endings.superseded(request))
     return _ended(find(connection, row["id"]))
-
-
-def keep_superseded(
-    connection: sqlite3.Connection, row: sqlite3.Row, request: EndExecution
-) -> None:
-    """Keeps an end beside the verdict it came too late for."""
-    kept = json_text(request.model_dump(mode="json", exclude_none=True))
-    change(connection, row["id"], {"superseded_end": kept, "end_key": request.key})
 
 
 def _ended(row: sqlite3.Row) -> ExecutionEnded:
@@ -235,7 +237,7 @@ def _ended(row: sqlite3.Row) -> ExecutionEnded:
 
 
 def _close(
-    connection: sqlite3.Connection, row: sqlite3.Row, request: EndExecution, now: int
+    connection: sqlite3.Connection, row: Mapping[str, Any], request: EndExecution, now: int
 ) -> None:
     ended_at = rules.settled_end(row["started_at"], _column(request.ended_at), now)
     error = request.error
@@ -262,41 +264,16 @@ def _close(
 
 def close(
     connection: sqlite3.Connection,
-    row: sqlite3.Row,
+    row: Mapping[str, Any],
     state: State,
     columns: Mapping[str, Any],
     now: int,
 ) -> None:
     """Makes an open execution final; a success also moves its pipeline on."""
-    columns = {**columns, "state": state, "state_at": now, "lease_expires_at": None}
+    final = {**columns, **endings.ended(row, state, now)}
     if state is State.SUCCEEDED:
-        columns["watermark_promoted"] = _move_pipeline(connection, row, columns, now)
-    change(connection, row["id"], columns)
-
-
-def _move_pipeline(
-    connection: sqlite3.Connection, row: sqlite3.Row, columns: Mapping[str, Any], now: int
-) -> bool:
-    pipeline = pipelines.find(connection, row["pipeline_id"])
-    next_watermark = columns.get("next_watermark", row["next_watermark"])
-    promoted = rules.promotes(
-        State.SUCCEEDED,
-        watermark.load(next_watermark),
-        compare=bool(row["compare_watermark"]),
-        base=watermark.load(row["base_watermark"]),
-        current=watermark.load(pipeline["watermark"]),
-    )
-    told: dict[str, Any] = {"load_lineage": 0}
-    if promoted:
-        told["watermark"] = next_watermark
-        if pipeline["next_watermark"] == next_watermark:
-            told["next_watermark"] = None
-    for count, stamp in (
-        ("inserts", "last_target_insert"),
-        ("updates", "last_target_update"),
-        ("soft_deletes", "last_target_soft_delete"),
-    ):
-        if columns.get(count):
-            told[stamp] = max(pipeline[stamp] or 0, columns["ended_at"])
-    pipelines.change(connection, pipeline, told, now)
-    return promoted
+        pipeline = pipelines.find(connection, row["pipeline_id"])
+        told = endings.moved(row, pipeline, final)
+        final["watermark_promoted"] = "watermark" in told
+        pipelines.change(connection, pipeline, told, now)
+    change(connection, row["id"], final)

@@ -6,12 +6,21 @@ The functions work inside a transaction of the caller; `now` is in microseconds.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from handrail.tracking import executions, pipelines, rules, watermark
-from handrail.tracking.rows import json_object, json_text, micros
-from handrail.tracking.wire import EndExecution, ExecutionEvent, Ingested, State
+from handrail.tracking import endings, executions, pipelines, rules, watermark
+from handrail.tracking.batch import Row, Rows
+from handrail.tracking.news import News, news_of
+from handrail.tracking.rows import error_of, json_object, json_text, moment
+from handrail.tracking.wire import (
+    OPEN_STATES,
+    EndExecution,
+    ExecutionEvent,
+    Ingested,
+    Metrics,
+    State,
+)
 
 
 def cursor(connection: sqlite3.Connection, producer: str) -> int:
@@ -25,138 +34,166 @@ def ingest(
     connection: sqlite3.Connection,
     producer: str,
     position: int,
-    events: Iterable[ExecutionEvent],
+    events: Iterable[ExecutionEvent | News],
     now: int,
 ) -> Ingested:
     """Applies a batch and moves the cursor; a batch behind the cursor changes nothing."""
     stands_at = cursor(connection, producer)
     if position <= stands_at:
         return Ingested(cursor=stands_at)
-    known = _PipelineIds(connection, now)
-    created = [_apply(connection, known, event, now) for event in events]
+    told = [event if isinstance(event, News) else news_of(event) for event in events]
+    created_count = _Batch(connection, told, now).apply() if told else 0
     connection.execute(
         "INSERT INTO cursors VALUES (?, ?)"
         " ON CONFLICT (producer) DO UPDATE SET position = excluded.position",
         (producer, position),
     )
-    created_count = sum(created)
     return Ingested(
-        cursor=position,
-        created_count=created_count,
-        updated_count=len(created) - created_count,
+        cursor=position, created_count=created_count, updated_count=len(told) - created_count
     )
 
 
-class _PipelineIds:
-    """Ids of pipelines by name for one batch; an unknown name is made known."""
+#: Columns that decide what news does to an execution.
+_JUDGED = (
+    "pipeline_id",
+    "parent_id",
+    "parent_key",
+    "continues_id",
+    "continues_key",
+    "state",
+    "state_at",
+    "started_at",
+    "next_watermark",
+    "base_watermark",
+    "compare_watermark",
+    "execution_metadata",
+    "lease_expires_at",
+    "superseded_end",
+)
 
-    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+
+class _Batch:
+    """The executions and pipelines that news tells of."""
+
+    def __init__(self, connection: sqlite3.Connection, told: Sequence[News], now: int) -> None:
         self._connection = connection
+        self._told = told
         self._now = now
-        self._ids: dict[str, int] = {}
+        self._executions = Rows(connection, "executions", "key", _JUDGED)
+        self._pipelines = Rows(connection, "pipelines", "name", pipelines.MOVED)
+        #: By identity: executions of one kind share what is told about them.
+        self._texts: dict[int, str | None] = {}
 
-    def get(self, event: ExecutionEvent) -> int:
-        name = event.pipeline
-        if name not in self._ids:
-            self._ids[name] = self._find(event)
-        return self._ids[name]
+    def apply(self) -> int:
+        """Writes what the news tells; how many executions it created."""
+        mentioned = [(news.key, news.parent_key, news.continues_key) for news in self._told]
+        self._executions.read(key for keys in mentioned for key in keys if key is not None)
+        self._pipelines.read(rules.normalised(news.pipeline) for news in self._told)
+        for news in self._told:
+            row = self._executions.get(news.key)
+            if row is None:
+                self._create(news)
+            else:
+                self._executions.change(row["id"], self._columns(row, news))
+        self._pipelines.write()
+        self._executions.write()
+        created = {row["key"]: row["id"] for row in self._executions.added}
+        executions.link_waiting(self._connection, created)
+        return len(created)
 
-    def _find(self, event: ExecutionEvent) -> int:
-        query = "SELECT id FROM pipelines WHERE name = ?"
-        row = self._connection.execute(query, (rules.normalised(event.pipeline),)).fetchone()
-        if row is not None:
-            return int(row["id"])
-        return pipelines.create(
-            self._connection, event.pipeline, event.pipeline_type_name, self._now
-        )
+    def _create(self, news: News) -> None:
+        row: Row = {
+            "pipeline_id": self._pipeline_id(news),
+            "state": State.QUEUED.value,
+            "state_at": 0,
+            "created_at": self._now,
+        }
+        row |= self._columns(row, news)
+        self._executions.add(news.key, row)
+
+    def _pipeline_id(self, news: News) -> int:
+        name = rules.normalised(news.pipeline)
+        known = self._pipelines.id_of(name)
+        if known is not None:
+            return known
+        return self._pipelines.add(name, pipelines.made(news.pipeline_type_name, self._now))
+
+    def _columns(self, row: Row, news: News) -> Row:
+        """The columns of an execution that the news changes."""
+        if row["state"] not in OPEN_STATES:
+            return _late_end(row, news)
+        columns = dict(news.columns)
+        if news.started_at is not None:
+            columns["started_at"] = news.started_at
+        if news.ended_at is not None:
+            columns["ended_at"] = news.ended_at
+        if news.metadata is not None:
+            columns["execution_metadata"] = self._metadata_text(row, news.metadata)
+        if news.parent_key is not None:
+            columns |= self._link(row, "parent", news.parent_key)
+        if news.continues_key is not None:
+            columns |= self._link(row, "continues", news.continues_key)
+        if news.state in OPEN_STATES:
+            columns |= self._opened(row, news, columns)
+        else:
+            columns.setdefault("ended_at", news.at)
+            columns |= self._ended(row, news.state, columns)
+        return columns
+
+    def _metadata_text(self, row: Row, told: Mapping[str, Any]) -> str | None:
+        """What was told before and what is told now."""
+        if row.get("execution_metadata") is not None:
+            before = json_object(row["execution_metadata"]) or {}
+            return json_text({**before, **told})
+        text = self._texts.get(id(told))
+        if text is None:
+            text = self._texts[id(told)] = json_text(told)
+        return text
+
+    def _link(self, row: Row, link: str, key: str) -> Row:
+        """The column of a link, unless it was told before."""
+        by_id, by_key = f"{link}_id", f"{link}_key"
+        if row.get(by_id) is not None or row.get(by_key) is not None:
+            return {}
+        linked_id = self._executions.id_of(key)
+        return {by_key: key} if linked_id is None else {by_id: linked_id}
+
+    def _opened(self, row: Row, news: News, columns: Row) -> Row:
+        opened = executions.lease_columns(news.lease_seconds, self._now)
+        if news.state is State.RUNNING and row.get("started_at") is None:
+            opened["started_at"] = columns.get("started_at", news.at)
+        if news.at >= row["state_at"]:
+            opened |= {"state": news.state.value, "state_at": news.at}
+        return opened
+
+    def _ended(self, row: Row, state: State, columns: Row) -> Row:
+        ended = endings.ended(row, state, self._now)
+        if state is State.SUCCEEDED:
+            pipeline = self._pipelines.with_id(row["pipeline_id"])
+            moved = endings.moved(row, pipeline, columns)
+            differing = pipelines.differing(pipeline, moved, self._now)
+            if differing:
+                self._pipelines.change(pipeline["id"], differing)
+            if "watermark" in moved:
+                ended["watermark_promoted"] = 1
+        return ended
 
 
-def _apply(
-    connection: sqlite3.Connection, known: _PipelineIds, event: ExecutionEvent, now: int
-) -> bool:
-    row = executions.find_by_key(connection, event.key)
-    if row is None:
-        executions.insert(connection, _first_seen(connection, known.get(event), event, now))
-        row = executions.find_by_key(connection, event.key)
-        assert row is not None
-        _update(connection, row, event, now)
-        return True
-    _update(connection, row, event, now)
-    return False
-
-
-def _first_seen(
-    connection: sqlite3.Connection, pipeline_id: int, event: ExecutionEvent, now: int
-) -> dict[str, Any]:
-    return {
-        "key": event.key,
-        "pipeline_id": pipeline_id,
-        "state": State.QUEUED,
-        "state_at": 0,
-        "created_at": now,
-        **executions.linked(connection, "parent", event.parent_key),
-        **executions.linked(connection, "continues", event.continues_key),
-    }
-
-
-def _update(
-    connection: sqlite3.Connection, row: sqlite3.Row, event: ExecutionEvent, now: int
-) -> None:
-    if State(row["state"]).final:
-        _keep_late_end(connection, row, event)
-        return
-    columns = {name: value for name, value in _told(row, event).items() if value is not None}
-    for link, key in (("parent", event.parent_key), ("continues", event.continues_key)):
-        if row[f"{link}_id"] is None and row[f"{link}_key"] is None:
-            columns |= executions.linked(connection, link, key)
-    at = micros(event.at)
-    if event.state.final:
-        executions.close(connection, row, event.state, {"ended_at": at} | columns, now)
-        return
-    if at >= row["state_at"]:
-        columns |= {"state": event.state, "state_at": at}
-    executions.change(
-        connection, row["id"], columns | executions.lease_columns(event.lease_seconds, now)
-    )
-
-
-def _told(row: sqlite3.Row, event: ExecutionEvent) -> dict[str, Any]:
-    error = event.error
-    first_running = event.state is State.RUNNING and row["started_at"] is None
-    started_at = event.started_at or (event.at if first_running else None)
-    return {
-        "started_at": started_at and micros(started_at),
-        "ended_at": event.ended_at and micros(event.ended_at),
-        **event.metrics.model_dump(),
-        "watermark": watermark.dump(event.watermark),
-        "next_watermark": watermark.dump(event.next_watermark),
-        "execution_metadata": json_text(_together(row, event)),
-        "error_type": error and error.type,
-        "error_message": error and error.message,
-        "error_traceback": error and error.traceback,
-    }
-
-
-def _together(row: sqlite3.Row, event: ExecutionEvent) -> dict[str, Any] | None:
-    """Metadata told before and what this event adds to it."""
-    if event.metadata is None:
-        return None
-    return {**(json_object(row["execution_metadata"]) or {}), **event.metadata}
-
-
-def _keep_late_end(connection: sqlite3.Connection, row: sqlite3.Row, event: ExecutionEvent) -> None:
-    crashed = State(row["state"]) is State.CRASHED and event.state is not State.CRASHED
-    if not (crashed and event.state.final and row["superseded_end"] is None):
-        return
+def _late_end(row: Row, news: News) -> Row:
+    """The columns that keep an end which comes after the verdict that the execution crashed."""
+    crashed = row["state"] == State.CRASHED and news.state is not State.CRASHED
+    if not (crashed and news.state.final) or row.get("superseded_end") is not None:
+        return {}
+    columns = news.columns
     late = EndExecution(
-        key=event.key,
+        key=news.key,
         execution_id=row["id"],
-        completed_successfully=event.state is State.SUCCEEDED,
-        cancelled=event.state is State.CANCELLED,
-        ended_at=event.ended_at or event.at,
-        **event.metrics.model_dump(),
-        execution_metadata=event.metadata,
-        next_watermark=event.next_watermark,
-        error=event.error,
+        completed_successfully=news.state is State.SUCCEEDED,
+        cancelled=news.state is State.CANCELLED,
+        ended_at=moment(news.at if news.ended_at is None else news.ended_at),
+        **{name: columns.get(name) for name in Metrics.model_fields},
+        execution_metadata=news.metadata,
+        next_watermark=watermark.load(columns.get("next_watermark")),
+        error=error_of(columns),
     )
-    executions.keep_superseded(connection, row, late)
+    return endings.superseded(late)

@@ -10,6 +10,7 @@ from typing import Any
 
 from handrail.errors import WatcherAPIError
 from handrail.tracking import executions, rules
+from handrail.tracking.rows import as_mapping
 from handrail.tracking.wire import Heartbeat, HeartbeatAnswered, State
 
 
@@ -42,7 +43,7 @@ def reap(connection: sqlite3.Connection, now: int) -> tuple[int, ...]:
     for row in connection.execute(query, (now,)).fetchall():
         state, expires_at = State(row["state"]), row["lease_expires_at"]
         if rules.lease_expired(state, row["lease_seconds"], expires_at, now):
-            executions.close(connection, row, State.CRASHED, _crash(row), now)
+            executions.close(connection, as_mapping(row), State.CRASHED, _crash(row), now)
             reaped.append(int(row["id"]))
     return tuple(reaped)
 

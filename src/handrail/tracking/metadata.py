@@ -18,6 +18,8 @@ _DEEPEST = 64
 
 def storable_text(value: str) -> str:
     """The text without NUL bytes and half surrogates, both shown as escapes."""
+    if value.isprintable():
+        return value
     return value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -27,6 +29,11 @@ def plain(value: Any, depth: int = 0) -> Any:
     Other values, numbers that are not finite, and what is nested deeper than 64 levels (or in
     itself) become text.
     """
+    # The checks below take several times as long, and most of what comes is text by text.
+    if type(value) is str:
+        return storable_text(value)
+    if type(value) is dict and depth < _DEEPEST:
+        return {storable_text(str(k)): plain(item, depth + 1) for k, item in value.items()}
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

@@ -6,6 +6,7 @@ The functions work inside a transaction of the caller; `now` is in microseconds.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
 from handrail.tracking import refusals, rules, watermark
@@ -22,6 +23,16 @@ from handrail.tracking.wire import (
 
 #: Ids that can be in a column.
 PIPELINE_IDS = range(1, 2**63)
+
+#: Columns that the success of an execution may set.
+MOVED = (
+    "load_lineage",
+    "watermark",
+    "next_watermark",
+    "last_target_insert",
+    "last_target_update",
+    "last_target_soft_delete",
+)
 
 _VIEW = """
     SELECT p.*, e.id AS last_execution_id, e.state AS last_state, e.started_at AS last_started_at
@@ -59,24 +70,43 @@ def views(connection: sqlite3.Connection) -> tuple[PipelineView, ...]:
 
 def create(connection: sqlite3.Connection, name: str, type_name: str, now: int) -> int:
     """Creates a pipeline; its id."""
+    columns = {"name": rules.normalised(name), **made(type_name, now)}
     created = connection.execute(
-        "INSERT INTO pipelines (name, pipeline_type_name, created_at, updated_at)"
-        " VALUES (?, ?, ?, ?)",
-        (rules.normalised(name), rules.normalised(type_name), now, now),
+        f"INSERT INTO pipelines ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+        tuple(columns.values()),
     )
     assert created.lastrowid is not None
     return created.lastrowid
 
 
+def made(type_name: str, now: int) -> dict[str, Any]:
+    """The columns, besides its name, of a pipeline that an execution makes known."""
+    return {
+        **dict.fromkeys(MOVED),
+        "pipeline_type_name": rules.normalised(type_name),
+        "load_lineage": 1,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def differing(
+    row: sqlite3.Row | Mapping[str, Any], told: Mapping[str, Any], now: int
+) -> dict[str, Any]:
+    """The columns of `told` that differ from the row, with the time of their change."""
+    columns = {name: value for name, value in told.items() if row[name] != value}
+    return columns | {"updated_at": now} if columns else {}
+
+
 def change(
-    connection: sqlite3.Connection, row: sqlite3.Row, told: dict[str, Any], now: int
+    connection: sqlite3.Connection, row: sqlite3.Row, told: Mapping[str, Any], now: int
 ) -> None:
     """Writes the columns of `told` that differ from the row; `updated_at` tells if any did."""
-    columns = {name: value for name, value in told.items() if row[name] != value}
+    columns = differing(row, told, now)
     if columns:
-        assignments = ", ".join(f"{name} = ?" for name in (*columns, "updated_at"))
+        assignments = ", ".join(f"{name} = ?" for name in columns)
         connection.execute(
-            f"UPDATE pipelines SET {assignments} WHERE id = ?", (*columns.values(), now, row["id"])
+            f"UPDATE pipelines SET {assignments} WHERE id = ?", (*columns.values(), row["id"])
         )
 
 

@@ -18,6 +18,8 @@ from handrail.tracking.wire import EndExecution, ErrorDetail, Execution, Pipelin
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
 _COLUMNS = """
     id key client_id pipeline_id parent_id continues_id state created_at started_at ended_at
     inserts updates soft_deletes total_rows watermark next_watermark watermark_promoted
@@ -46,9 +48,15 @@ def moment(microseconds: int | None) -> datetime | None:
     return None if microseconds is None else _EPOCH + timedelta(microseconds=microseconds)
 
 
+def as_mapping(row: sqlite3.Row) -> dict[str, Any]:
+    """Values by column."""
+    # `dict(row)` searches each name among all of them.
+    return dict(zip(row.keys(), row, strict=True))
+
+
 def json_text(value: Mapping[str, Any] | None) -> str | None:
     """The column of metadata."""
-    return None if value is None else json.dumps(plain(value), separators=(",", ":"))
+    return None if value is None else _encode(plain(value))
 
 
 def json_object(text: str | None) -> dict[str, Any] | None:
@@ -80,17 +88,18 @@ def execution_fields(row: sqlite3.Row) -> dict[str, Any]:
         "watermark": watermark.load(row["watermark"]),
         "next_watermark": watermark.load(row["next_watermark"]),
         "execution_metadata": json_object(row["execution_metadata"]),
-        "error": _error(row),
+        "error": None if row["error_type"] is None else error_of(as_mapping(row)),
         "lease_expires_at": moment(row["lease_expires_at"]),
         "superseded_end": json_object(row["superseded_end"]),
     }
 
 
-def _error(row: sqlite3.Row) -> ErrorDetail | None:
-    if row["error_type"] is None:
+def error_of(row: Mapping[str, Any]) -> ErrorDetail | None:
+    """The error in a row's columns."""
+    if row.get("error_type") is None:
         return None
     return ErrorDetail(
-        type=row["error_type"], message=row["error_message"], traceback=row["error_traceback"]
+        type=row["error_type"], message=row["error_message"], traceback=row.get("error_traceback")
     )
 
 
@@ -119,7 +128,7 @@ def recorded_outcome(row: sqlite3.Row) -> rules.Outcome | None:
 
 def pipeline_view(row: sqlite3.Row) -> PipelineView:
     """A pipeline; the row has `last_execution_id`, `last_state` and `last_started_at` too."""
-    fields = dict(row)
+    fields = as_mapping(row)
     for name in ("watermark", "next_watermark"):
         fields[name] = watermark.load(fields[name])
     for name in fields:

@@ -12,6 +12,7 @@ from typing import Self, TypeVar
 from handrail.tracking import executions, ingest, leases, listing, pipelines, refusals
 from handrail.tracking.database import Database
 from handrail.tracking.declared import AddressLineage
+from handrail.tracking.news import News
 from handrail.tracking.rows import micros
 from handrail.tracking.wire import (
     AddressLineageSynced,
@@ -220,7 +221,9 @@ class SqliteTrackingStore:
         with self._database.reading() as connection:
             return ingest.cursor(connection, producer)
 
-    def ingest(self, producer: str, cursor: int, records: Iterable[ExecutionEvent]) -> Ingested:
+    def ingest(
+        self, producer: str, cursor: int, records: Iterable[ExecutionEvent | News]
+    ) -> Ingested:
         """Applies events and moves the producer's cursor there, in one transaction.
 
         A batch that ends at or behind the cursor has been delivered before and changes nothing.

@@ -27,6 +27,7 @@ def test_a_sound_home_is_told_with_its_settings(handrail: Call, songs: str, home
     assert findings["home"]["value"] == f"{home}  (environment HANDRAIL_HOME)"
     assert findings["lease_seconds"]["value"] == "30.0  (default)"
     assert findings["sqlite in it"]["value"] == "write-ahead logging works"
+    assert findings["checkout"]["value"].startswith(("by overlay", "by reflink", "by copies"))
     assert findings["runs"]["value"] == "1 succeeded"
     assert findings["handrail.db"]["value"] == "sound"
     assert findings["direct"]["verdict"] == "ok"

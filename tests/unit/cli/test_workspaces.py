@@ -15,17 +15,17 @@ def _commits(handrail: Call) -> list[str]:
 
 def test_repositories_and_branches_are_listed(handrail: Call, songs: str) -> None:
     head = _commits(handrail)[0]
-    assert handrail("workspace", "branches").stdout.splitlines()[1].split() == [
+    assert handrail("workspace", "branch").stdout.splitlines()[1].split() == [
         "songs",
         "main",
         head[:12],
     ]
-    listed = json.loads(handrail("workspace", "branches", "songs", "--json").stdout)
+    listed = json.loads(handrail("workspace", "branch", "songs", "--json").stdout)
     assert listed == [{"repository": "songs", "branch": "main", "ref": head}]
 
 
 def test_a_repository_that_is_not_there_is_refused(handrail: Call, songs: str) -> None:
-    for words in (("branches", "nope"), ("ls", "nope"), ("cat", "songs@nope", "x")):
+    for words in (("branch", "nope"), ("tag", "nope"), ("ls", "nope"), ("cat", "songs@nope", "x")):
         result = handrail("workspace", *words)
         assert (result.exit_code, result.stdout) == (2, "")
         assert len(result.stderr.splitlines()) == 1
@@ -43,6 +43,8 @@ def test_commits_are_listed_newest_first(handrail: Call, songs: str) -> None:
     assert len(lines) == 3
     assert "songs: write" in lines[1]
     assert songs in lines[1]
+    # The attempt, its task, and the commit that it started from.
+    assert lines[1].split()[-2:] == ["write", _commits(handrail)[1][:12]]
     assert "created" in lines[2]
     assert len(handrail("workspace", "log", "songs", "-n", "1").stdout.splitlines()) == 2
 

@@ -327,13 +327,46 @@ def test_parallel_writers_are_refused(expression: Composable) -> None:
         files_plan(expression)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [("a", "a"), ("a", "a/b"), ("/", "a"), ("a/b", "a"), ("/a", "a")]
+)
+def test_parallel_writers_of_overlapping_folders_are_refused(first: str, second: str) -> None:
+    with pytest.raises(ParallelWritersError, match="WorkspaceSpec\\(prefix='one'\\)"):
+        files_plan(on_files("one", prefix=first) | on_files("two", prefix=second))
+
+
+def test_parallel_writers_with_folders_of_their_own_meet_in_who_follows() -> None:
+    north, south = on_files("north", prefix="n"), on_files("south", prefix="s/a")
+    first, last = on_files("first"), on_files("last", prefix="s")
+    plan = files_plan(first >> (north | south) >> r1 >> last >> r2)
+    assert plan.has_parallel_writers
+    assert names(plan, [plan.by_name["north"].ref_source]) == ["first"]
+    assert names(plan, [plan.by_name["south"].ref_source]) == ["first"]
+    for name in ("r1", "last"):
+        assert names(plan, plan.by_name[name].ref_sources) == ["first", "north", "south"]
+    # It has seen what all others left.
+    assert (plan.by_name["r2"].ref_source, plan.by_name["r2"].ref_sources) == (
+        plan.by_name["last"].index,
+        (),
+    )
+
+
+def test_a_writer_beside_a_chain_of_writers_is_parallel_to_each_of_them() -> None:
+    north, then, south = (on_files(name, prefix=name) for name in ("north", "then", "south"))
+    plan = files_plan((north >> then) | south)
+    assert plan.has_parallel_writers
+    with pytest.raises(ParallelWritersError, match="'then' and 'whole'|'north' and 'whole'"):
+        files_plan((north >> then) | on_files("whole"))
+
+
 def test_ordered_writers_start_from_one_another() -> None:
     plan = files_plan(w1 >> a >> (r1 | r2) >> w2 >> w3, w1 >> w3)
     sources = {node.name: names(plan, [node.ref_source]) for node in plan.nodes if node.definition}
     assert sources["r1"] == sources["r2"] == sources["w2"] == ["w1"]
     assert sources["w3"] == ["w2"]
     assert plan.by_name["w1"].ref_source == -1
-    assert plan.last_writer is plan.by_name["w3"]
+    assert [node.name for node in plan.writers] == ["w1", "w2", "w3"]
+    assert not plan.has_parallel_writers
 
 
 def test_a_reader_beside_a_writer_starts_from_what_was_there_before() -> None:
@@ -341,6 +374,6 @@ def test_a_reader_beside_a_writer_starts_from_what_was_there_before() -> None:
     assert plan.by_name["r1"].ref_source == -1
 
 
-def test_without_writers_there_is_no_last_one() -> None:
-    assert files_plan(r1 | r2).last_writer is None
-    assert plan_of(a).last_writer is None
+def test_without_writers_there_are_none() -> None:
+    assert files_plan(r1 | r2).writers == []
+    assert plan_of(a).writers == []

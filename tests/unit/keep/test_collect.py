@@ -57,7 +57,7 @@ def test_young_objects_are_spared_and_putting_again_makes_young(tmp_path: Path) 
     young = objects.put_bytes(b"young").digest
     objects.put_bytes(b"1")  # staged again by an attempt in progress
     hour_ago = int((time.time() - 3600) * 1000)
-    assert collect_garbage(trees, objects, [], hour_ago) == Collected(0, 2, 2)
+    assert collect_garbage(trees, objects, [], hour_ago) == Collected(0, 2, 2, 2)
     assert set(objects.digests()) == {old[1], young}
 
 

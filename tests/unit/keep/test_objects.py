@@ -5,6 +5,7 @@ import os
 import stat
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,28 @@ def test_a_failed_flush_is_done_again(objects: FileObjects) -> None:
     objects.flush()
     _file(objects, digest).unlink()
     objects.flush()  # nothing is left to do
+
+
+def test_a_flush_waits_for_another_that_has_taken_its_objects(
+    objects: FileObjects, tmp_path: Path
+) -> None:
+    path = _file(objects, objects.put_bytes(b"hello").digest)
+    path.rename(tmp_path / "hello")
+    os.mkfifo(path)  # opening it waits for a writer
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(objects.flush)
+        while objects._unflushed:
+            time.sleep(0.001)
+        second = pool.submit(objects.flush)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.2)
+        path.rename(tmp_path / "pipe")
+        (tmp_path / "hello").rename(path)
+        (tmp_path / "pipe").open("wb").close()
+        with pytest.raises(StoreError):  # a pipe cannot be flushed
+            first.result(timeout=30)
+        second.result(timeout=30)
+    assert not objects._unflushed
 
 
 def test_what_an_interrupted_put_left_is_removed_when_it_is_old(objects: FileObjects) -> None:

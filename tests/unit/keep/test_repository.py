@@ -1,46 +1,22 @@
 from __future__ import annotations
 
-import os
+import pickle
 from pathlib import Path
 
 import pytest
 
 from handrail.contracts.workspace import BranchName
-from handrail.errors import StoreError, UnknownRefError
+from handrail.errors import (
+    PublishFenceError,
+    StoreError,
+    TaskDefinitionError,
+    UnknownRefError,
+)
 from handrail.keep.base import Commit, TreeEntry
-from handrail.keep.checkout import Checkout
-from handrail.keep.memory import MemoryJournal, MemoryObjects
-from handrail.keep.repository import Repository
+from handrail.keep.memory import MemoryJournal
+from handrail.keep.repository import Branch, Repository
 from handrail.keep.trees import Trees
-
-
-class Songs:
-    """A repository called songs, and how to write to it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.trees = Trees(MemoryObjects())
-        self.heads = MemoryJournal()
-        self.repository = Repository("songs", self.trees, self.heads)
-        self.folder = folder
-
-    def commit(self, files: dict[str, str], branch: str = "main", at: int = 1) -> str:
-        """Commits these files, and no others, on `branch`; a value "-> x" is a link to x."""
-        name = BranchName("songs", branch)
-        before = self.heads.head(name)
-        folder = self.folder / f"{branch}-{at}"
-        for path, text in files.items():
-            place = folder / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if text.startswith("-> "):
-                os.symlink(text[3:], place)
-            else:
-                place.write_text(text, encoding="utf-8")
-        tree = Checkout(self.trees, self.trees.empty_tree, folder).stage()
-        commit_id = self.trees.put_commit(
-            Commit(tree, (before,) if before else (), f"commit {at}", at)
-        )
-        assert self.heads.move_head(name, before, commit_id)
-        return commit_id
+from tests.unit.keep.songs import Songs
 
 
 @pytest.fixture
@@ -118,6 +94,167 @@ def test_a_repository_without_branches_says_so(songs: Songs) -> None:
         songs.repository.resolve("main")
 
 
+def test_a_branch_begins_where_it_is_told_to(songs: Songs) -> None:
+    first = songs.commit({"a.txt": "a"}, at=1)
+    songs.commit({"a.txt": "b"}, at=2)
+
+    assert songs.repository.create_branch("old", first).commit_id == first
+    assert songs.repository.branches()["old"] == first
+    with pytest.raises(StoreError, match="There is a branch songs@old already"):
+        songs.repository.create_branch("old")
+    with pytest.raises(UnknownRefError):
+        songs.repository.create_branch("other", "nowhere")
+
+
+def test_a_deleted_branch_leaves_its_commits(songs: Songs) -> None:
+    head = songs.commit({"a.txt": "a"})
+
+    assert songs.repository.delete_branch("main") == head
+    assert songs.repository.branches() == {}
+    assert songs.repository.at(head).read_text("a.txt") == "a"
+    with pytest.raises(UnknownRefError):
+        songs.repository.delete_branch("main")
+
+
+@pytest.mark.parametrize("name", ["tag:x", "~x", "a b", "", "a/", "a..b"])
+def test_branches_and_tags_have_plain_names(songs: Songs, name: str) -> None:
+    songs.commit({"a.txt": "a"})
+    if name:  # an empty branch is main
+        with pytest.raises(TaskDefinitionError):
+            songs.repository.create_branch(name)
+        with pytest.raises(TaskDefinitionError):
+            songs.repository.tag(name)
+    assert list(songs.repository) == ["main"]
+
+
+def test_a_branch_for_workflows_is_its_name_and_knows_where_it_is(songs: Songs) -> None:
+    head = songs.commit({"a.txt": "a"})
+
+    branch = songs.repository.branch("main")
+
+    assert branch == BranchName("songs", "main")
+    assert str(branch) == "songs@main"
+    assert branch.ref().commit_id == head
+    assert branch.place is None
+    assert isinstance(branch, Branch)
+    again = pickle.loads(pickle.dumps(branch))
+    assert (again, type(again)) == (branch, BranchName)
+
+
+# Tags
+
+
+def test_a_tag_names_a_commit_for_ever(songs: Songs) -> None:
+    first = songs.commit({"a.txt": "a"}, at=1)
+    songs.repository.tag("v1")
+    second = songs.commit({"a.txt": "b"}, at=2)
+
+    assert songs.repository.tags() == {"v1": first}
+    assert songs.repository.branches() == {"main": second}
+    assert songs.repository["v1"].read_text("a.txt") == "a"
+    assert songs.repository["tag:v1"].commit_id == first
+    assert songs.repository.tag("v1", first).commit_id == first
+    with pytest.raises(StoreError, match=f"names {first[:12]}, and a tag never moves"):
+        songs.repository.tag("v1")
+
+
+def test_a_name_is_a_branch_or_a_tag(songs: Songs) -> None:
+    songs.commit({"a.txt": "a"})
+    songs.repository.tag("v1")
+
+    with pytest.raises(StoreError, match="There is a tag 'v1'"):
+        songs.repository.create_branch("v1")
+    with pytest.raises(StoreError, match="There is a tag 'v1'"):
+        songs.repository.create("v1")
+    with pytest.raises(StoreError, match="There is a branch songs@main"):
+        songs.repository.tag("main")
+
+
+def test_a_repository_is_asked_what_it_has(songs: Songs) -> None:
+    head = songs.commit({"a.txt": "a"})
+    songs.repository.tag("v1")
+
+    assert list(songs.repository) == ["main", "v1"]
+    assert "main" in songs.repository
+    assert head[:8] in songs.repository
+    assert "nowhere" not in songs.repository
+    with pytest.raises(UnknownRefError, match="Branches and tags: main, v1"):
+        songs.repository.at("nowhere")
+
+
+# Committing folders
+
+
+def test_a_folder_becomes_the_next_commit(songs: Songs) -> None:
+    first = songs.commit({"a.txt": "a", "old.txt": "o"})
+    stored: list[int] = []
+    folder = songs.write({"a.txt": "later", "new/b.txt": "b"}, "by hand")
+
+    made = songs.repository.commit(folder, "by hand", user="ada", told=stored.append)
+
+    assert songs.repository.head() == made.commit_id
+    assert list(made) == ["a.txt", "new/b.txt"]
+    assert made.commit.parents == (first,)
+    assert made.commit.message == "by hand"
+    assert made.commit.made_by == {"user": "ada", "input_ref": first}
+    assert sorted(stored) == [1, 5]
+
+
+def test_only_a_folder_of_the_repository_is_replaced_on_demand(songs: Songs) -> None:
+    songs.commit({"a.txt": "a", "may/old.txt": "o"})
+    folder = songs.write({"new.txt": "n"}, "by hand")
+
+    assert list(songs.repository.commit(folder, "x", path="may")) == ["a.txt", "may/new.txt"]
+
+
+def test_a_folder_that_is_stored_already_makes_no_commit(songs: Songs) -> None:
+    first = songs.commit({"a.txt": "a"})
+
+    made = songs.repository.commit(songs.write({"a.txt": "a"}, "by hand"), "again")
+
+    assert made.commit_id == first
+    assert songs.repository.head() == first
+
+
+def test_a_branch_that_moved_since_refuses_the_folder_and_says_who_moved_it(songs: Songs) -> None:
+    first = songs.commit({"a.txt": "a"})
+    folder = songs.write({"b.txt": "b"}, "by hand")
+    songs.repository.commit(songs.write({"c.txt": "c"}, "faster"), "songs of May", user="ben")
+    won = songs.repository.head()
+
+    with pytest.raises(PublishFenceError, match=r"user ben, at .*, 'songs of May'"):
+        songs.repository.commit(folder, "late", base=first)
+
+    assert songs.repository.head() == won
+
+
+def test_a_branch_that_moves_while_the_folder_is_stored_refuses_it(songs: Songs) -> None:
+    songs.commit({"a.txt": "a"})
+    folder = songs.write({"b.txt": "b"}, "by hand")
+
+    def intrude(size_bytes: int) -> None:
+        songs.repository.commit(songs.write({"c.txt": "c"}, "faster"), "songs of May", user="ben")
+
+    with pytest.raises(PublishFenceError, match="'songs of May'"):
+        songs.repository.commit(folder, "late", told=intrude)
+
+    assert list(songs.repository.at()) == ["c.txt"]
+
+
+def test_a_folder_that_cannot_be_stored_is_refused(songs: Songs, tmp_path: Path) -> None:
+    songs.commit({"a.txt": "a"})
+    home = tmp_path / "project/.handrail"
+    home.mkdir(parents=True)
+    at_home = Repository("songs", songs.trees, songs.heads, home=home)
+
+    with pytest.raises(StoreError, match="is no folder"):
+        songs.repository.commit(tmp_path / "nowhere", "x")
+    with pytest.raises(StoreError, match="would be stored within itself"):
+        at_home.commit(tmp_path / "project", "x")
+    with pytest.raises(UnknownRefError, match="No branch 'dev'"):
+        songs.repository.commit(tmp_path, "x", branch="dev")
+
+
 # Refs
 
 
@@ -148,7 +285,8 @@ def test_commits_of_runs_at_work_are_found(songs: Songs) -> None:
 def test_too_few_digits_are_refused(songs: Songs) -> None:
     head = songs.commit({"a.txt": "a"})
 
-    with pytest.raises(UnknownRefError, match=rf"No branch or commit '{head[:5]}'.*Branches: main"):
+    problem = rf"No branch, tag or commit '{head[:5]}'.*Branches: main"
+    with pytest.raises(UnknownRefError, match=problem):
         songs.repository.resolve(head[:5])
 
 
@@ -255,14 +393,14 @@ def test_a_file_is_read_as_it_was(songs: Songs) -> None:
 
 
 def test_only_files_can_be_read(songs: Songs) -> None:
-    songs.commit({**FILES, "link": "-> a.txt"})
+    songs.commit(FILES)
 
     with pytest.raises(UnknownRefError, match=r"'charts' is a folder of songs@main, not a file"):
         songs.repository.read("main", "charts")
-    with pytest.raises(UnknownRefError, match=r"'link' is a link to 'a\.txt' in songs@main"):
-        songs.repository.read("main", "link")
-    with pytest.raises(UnknownRefError, match="Nothing at ''"):
+    with pytest.raises(UnknownRefError, match="'' is a folder"):
         songs.repository.read("main", "")
+    with pytest.raises(UnknownRefError, match=r"Nothing at 'a\.txt/b'"):
+        songs.repository.read("main", "a.txt/b")
 
 
 def test_the_difference_of_two_refs_is_told(songs: Songs) -> None:

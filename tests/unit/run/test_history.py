@@ -364,3 +364,9 @@ def test_an_epoch_tells_which_code_had_changed_and_what_became_of_it() -> None:
 
     assert (first.changed, first.policy) == ((), None)
     assert (second.changed, second.policy) == (("load",), "rerun")
+
+
+def test_an_attempt_tells_the_folder_that_it_worked_in() -> None:
+    journal = Journal().open().start("load", "a1", ref="a" * 64, prefix="raw").start("store", "a2")
+    history = RunHistory.of(RECORD, journal.events)
+    assert [task.attempts[0].prefix for task in history.tasks] == ["raw", "/"]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from handrail.tracking import ExecutionEvent, SqliteTrackingStore, State
-from handrail.tracking.wire import Execution
+from handrail.tracking.wire import Execution, StartExecution
 from tests.unit.tracking.conftest import Clock
 
 NOON = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
@@ -149,6 +151,47 @@ def test_a_leased_event_is_judged_and_a_late_end_kept(
     assert found.superseded_end is not None
     assert found.superseded_end["completed_successfully"] is True
     assert found.superseded_end["inserts"] == 3
+
+
+def test_an_older_state_that_says_nothing_else_changes_nothing(
+    store: SqliteTrackingStore,
+) -> None:
+    store.ingest("engine", 1, [event("r", "waiting", 5)])
+    before = store.executions()
+    reply = store.ingest("engine", 2, [event("r", "waiting", 1)])
+    assert (reply.created_count, reply.updated_count) == (0, 1)
+    assert store.executions() == before
+
+
+def test_a_large_batch_is_what_its_events_are_one_by_one(tmp_path: Path, clock: Clock) -> None:
+    batch = [event("r", "running", 0)]
+    for number in range(600):
+        name = {"pipeline": f"Nightly/{number % 300}", "parent_key": "r"}
+        batch.append(event(f"t{number}", "running", number, **name))
+        state = ("succeeded", "failed", "waiting")[number % 3]
+        inserts = {"metrics": {"inserts": number % 7}} if number % 2 else {}
+        batch.append(event(f"t{number}", state, number + 1, **name, **inserts))
+
+    def rows(name: str, size: int) -> list[dict[str, object]]:
+        with SqliteTrackingStore(tmp_path / name, now=clock) as opened:
+            for place in range(0, len(batch), size):
+                opened.ingest("engine", place + size, batch[place : place + size])
+            found = [*opened.executions(limit=1000).executions, *opened.pipelines()]
+            return [view.model_dump() for view in found]
+
+    assert rows("at_once.db", len(batch)) == rows("one_by_one.db", 1)
+
+
+def test_ids_go_on_where_the_calls_of_others_left_them(
+    store: SqliteTrackingStore, pipeline: Callable[..., int]
+) -> None:
+    def start() -> int:
+        return store.start_execution(StartExecution(pipeline_id=pipeline())).id
+
+    assert start() == 1
+    store.ingest("engine", 1, [event("a", "running"), event("b", "running", pipeline="other")])
+    assert (by_key(store)["b"].id, store.pipeline("other").id) == (3, 3)
+    assert (start(), pipeline("last")) == (4, 4)
 
 
 @pytest.mark.parametrize("link", ["parent_key", "continues_key"])

@@ -1,0 +1,1 @@
+"""Versioned files in LakeFS; see docs/understand/lakefs.md."""
