@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from handrail.contracts.expr import chain as chain
     from handrail.contracts.expr import parallel as parallel
     from handrail.contracts.guards import forbid_glob as forbid_glob
+    from handrail.contracts.guards import guardrail as guardrail
     from handrail.contracts.guards import require_dir as require_dir
     from handrail.contracts.guards import require_file as require_file
     from handrail.contracts.guards import require_glob as require_glob
@@ -151,7 +152,7 @@ _FACE = {
     "contracts.controls": "TaskControls RetryPolicy TimeoutPolicy ExecutionLimits PublishBudget",
     "contracts.reuse": "CachePolicy",
     "contracts.workspace": "WorkspaceSpec WorkspaceInput WorkspaceOutput StagedWorkspace",
-    "contracts.guards": "require_file require_dir require_glob forbid_glob",
+    "contracts.guards": "require_file require_dir require_glob forbid_glob guardrail",
     "contracts.attempt": "Attempt assert_current_attempt_snapshot",
     "contracts.event": "Event",
     "contracts.codecs": "register_codec",

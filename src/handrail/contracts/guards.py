@@ -5,15 +5,22 @@ Only declared here; `handrail.run.guards` looks at the files.
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
-from typing import Literal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, overload
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from handrail.errors import TaskDefinitionError
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
+
+
+#: Looks at a folder: None or True, all is well; a text says what is not; False, something is not.
+Look = Callable[[Path], str | bool | None]
 
 
 class Guardrail(BaseModel):
@@ -21,11 +28,19 @@ class Guardrail(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["require_file", "require_dir", "require_glob", "forbid_glob"]
-    #: File, folder or pattern, relative to the workspace, with `/`.
+    kind: Literal["require_file", "require_dir", "require_glob", "forbid_glob", "guardrail"]
+    #: File, folder or pattern, relative to the workspace, with `/`; of your own: its name.
     path: str
     min_count: int | None = None
     max_count: int | None = None
+    #: Of your own: what looks at the files.
+    check: Look | None = Field(default=None, exclude=True, repr=False)
+
+    @model_validator(mode="after")
+    def _own_has_a_check(self) -> Guardrail:
+        if (self.check is not None) is not (self.kind == "guardrail"):
+            raise ValueError("a guardrail of your own has a check, the others have none")
+        return self
 
     @model_validator(mode="after")
     def _counts_fit(self) -> Guardrail:
@@ -100,3 +115,30 @@ def require_glob(
 def forbid_glob(pattern: str | os.PathLike[str]) -> Guardrail:
     """Expects that no file and no folder matches `pattern` (as in `require_glob`)."""
     return _make("forbid_glob", pattern)
+
+
+@overload
+def guardrail(look: Look, /) -> Guardrail: ...
+@overload
+def guardrail(name: str, /) -> Callable[[Look], Guardrail]: ...
+def guardrail(look: Look | str, /) -> Guardrail | Callable[[Look], Guardrail]:
+    """Makes a guardrail of a function that looks at the files: `@guardrail`, `@guardrail("name")`.
+
+    The function gets the folder that the body sees. What it returns as text, or the message of
+    what it raises, says what is wrong; `False` says that something is. It must change nothing.
+
+    Raises:
+        TaskDefinitionError: it is no function, or has no name.
+    """
+    if isinstance(look, str):
+        name = look
+        return lambda function: _own(function, name)
+    return _own(look, getattr(look, "__name__", ""))
+
+
+def _own(look: Look, name: str) -> Guardrail:
+    if not callable(look) or inspect.iscoroutinefunction(look):
+        raise TaskDefinitionError(f"guardrail {name!r}: expected a function of one folder")
+    if not name.strip() or name == "<lambda>":
+        raise TaskDefinitionError("a guardrail needs a name: guardrail('name')(function)")
+    return Guardrail(kind="guardrail", path=name, check=look)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from handrail.contracts.guards import Guardrail
+from handrail.contracts.guards import Guardrail, Look
 from handrail.errors import GuardrailViolation
 
 _SHOWN = 5
@@ -26,11 +26,14 @@ def check_guardrails(root: Path, guardrails: Iterable[Guardrail], phase: str) ->
         GuardrailViolation: the first one that does not hold; says what was found.
     """
     for guardrail in guardrails:
-        problem = _problem(root, guardrail)
+        if guardrail.check is not None:
+            problem = _own_problem(root, guardrail.check)
+            name = f"'{guardrail.path}':"
+        else:
+            problem = _problem(root, guardrail)
+            name = f"{guardrail.kind}({guardrail.path!r})"
         if problem:
-            raise GuardrailViolation(
-                f"{phase} guardrail {guardrail.kind}({guardrail.path!r}) {problem}"
-            )
+            raise GuardrailViolation(f"{phase} guardrail {name} {problem}")
 
 
 def _problem(root: Path, guardrail: Guardrail) -> str | None:
@@ -49,6 +52,17 @@ def _problem(root: Path, guardrail: Guardrail) -> str | None:
     if guardrail.max_count is not None and len(found) > guardrail.max_count:
         return f"matched {_counted(found)}; max_count={guardrail.max_count}: {_shown(found)}"
     return None
+
+
+def _own_problem(root: Path, look: Look) -> str | None:
+    try:
+        answer = look(root)
+    except Exception as error:
+        # Whatever it raises, nobody can say that the files are as they should be.
+        return str(error) if isinstance(error, AssertionError) and str(error) else repr(error)
+    if isinstance(answer, str):
+        return answer or "does not hold"
+    return None if answer is None or answer is True else "does not hold"
 
 
 def _inside(root: Path, relative: str) -> str | None:

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from handrail.contracts.guards import Look
 from handrail.contracts.resource import ResourceHandle
 from handrail.contracts.task import TaskDefinition
 from handrail.contracts.values import decode, storage_of
+from handrail.contracts.workspace import WorkspaceSpec
 from handrail.errors import HandrailError, TaskInputError
 from handrail.flow.program import program_digest, value_digest
 from handrail.keep.reuse import Basis, KeptNote, KeptResult, KeptResults
@@ -234,16 +236,23 @@ def _code_of(definition: TaskDefinition, handler_type: str) -> str:
     """Digest of the code and of what was declared about it; empty if the code has none."""
     contract, spec = definition.contract, definition.workspace
     program = program_digest(definition.fn, contract.params_model, contract.output_model)
-    if not program:
+    guards = [program_digest(look) for look in _own_guards(spec)]
+    if not program or not all(guards):
         return ""
     options = dict(definition.handler_options.get(handler_type, {}))
     declared = [
         program,
         contract.shape,
         spec.model_dump_json() if spec is not None else None,
+        guards,
         value_digest(options) if options else None,
     ]
     return hashlib.sha256(repr(declared).encode()).hexdigest()
+
+
+def _own_guards(spec: WorkspaceSpec | None) -> list[Look]:
+    guards = [*spec.pre, *spec.post] if spec is not None else []
+    return [guard.check for guard in guards if guard.check is not None]
 
 
 class _Writer:

@@ -3,12 +3,14 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import cloudpickle
 import pytest
 from pydantic import ValidationError
 
 from handrail.contracts.guards import (
     Guardrail,
     forbid_glob,
+    guardrail,
     require_dir,
     require_file,
     require_glob,
@@ -57,3 +59,24 @@ def test_a_guardrail_is_frozen_and_closed() -> None:
         require_file("a").path = "b"  # type: ignore[misc]
     with pytest.raises(ValidationError):
         Guardrail(kind="require_file", path="a", why="b")  # type: ignore[call-arg]
+
+
+def test_a_guardrail_of_your_own_needs_a_function_with_a_name() -> None:
+    async def later(folder: Path) -> None: ...
+
+    with pytest.raises(TaskDefinitionError, match="needs a name"):
+        guardrail(lambda folder: None)
+    with pytest.raises(TaskDefinitionError, match="expected a function"):
+        guardrail(later)  # type: ignore[arg-type]
+    with pytest.raises(TaskDefinitionError, match="expected a function"):
+        guardrail("rows")(3)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="has a check"):
+        Guardrail(kind="guardrail", path="rows")
+    with pytest.raises(ValidationError, match="has a check"):
+        Guardrail(kind="require_file", path="rows", check=lambda folder: None)
+
+
+def test_a_guardrail_of_your_own_travels_to_other_processes() -> None:
+    made = guardrail("rows")(lambda folder: "none")
+    again = cloudpickle.loads(cloudpickle.dumps(made))
+    assert (again.path, again.check(Path())) == ("rows", "none")

@@ -291,3 +291,21 @@ def test_long_contents_pass_through_the_disk(songs: Songs, tmp_path: Path) -> No
     assert 2 * PIECE_BYTES + 1 in told
     assert list(scratch.iterdir()) == []
     assert len(list(there.digests())) == 3
+
+
+def test_an_import_that_was_interrupted_is_finished_by_another(songs: Songs, other: Songs) -> None:
+    songs.commit({f"{number}.txt": str(number) for number in range(9)})
+    pack = packed(songs)
+    seen: list[int] = []
+
+    def interrupt(size_bytes: int) -> None:
+        seen.append(size_bytes)
+        if len(seen) == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read_pack(io.BytesIO(pack), "songs.pack", other.trees, other.heads, told=interrupt)
+    assert other.heads.heads() == {}
+    done = take(other, pack)
+    assert done.stored_count == done.manifest.object_count - 6
+    assert len(other.repository.at()) == 9

@@ -9,6 +9,7 @@ import pytest
 from handrail.contracts.guards import (
     Guardrail,
     forbid_glob,
+    guardrail,
     require_dir,
     require_file,
     require_glob,
@@ -214,3 +215,42 @@ def test_an_empty_workspace_has_nothing(tmp_path: Path) -> None:
     guardrails: list[Any] = [forbid_glob("**"), require_glob("**", min_count=0)]
     check_guardrails(tmp_path, guardrails, "pre")
     assert not holds(tmp_path, require_glob("**"))
+
+
+# Of your own
+
+
+@guardrail
+def few_files(folder: Path) -> str | None:
+    found = sum(path.is_file() for path in folder.rglob("*"))
+    return None if found < 3 else f"found {found} files, 2 at most may be there"
+
+
+def test_a_guardrail_of_your_own_says_what_it_found(root: Path) -> None:
+    with pytest.raises(GuardrailViolation) as caught:
+        check_guardrails(root, [few_files], "post")
+    assert str(caught.value) == (
+        "post guardrail 'few_files': found 10 files, 2 at most may be there"
+    )
+
+
+@pytest.mark.parametrize("answer", [None, True])
+def test_one_that_finds_nothing_holds(root: Path, answer: bool | None) -> None:
+    check_guardrails(root, [guardrail("all is well")(lambda folder: answer)], "pre")
+
+
+def test_one_that_says_no_or_raises_does_not_hold(root: Path) -> None:
+    def asserting(folder: Path) -> None:
+        raise AssertionError("3 rows")
+
+    def broken(folder: Path) -> None:
+        (folder / "absent").read_text()
+
+    for look, words in (
+        (lambda folder: False, "'rows': does not hold"),
+        (lambda folder: "", "'rows': does not hold"),
+        (asserting, "'rows': 3 rows"),
+        (broken, "'rows': FileNotFoundError"),
+    ):
+        with pytest.raises(GuardrailViolation, match=words):
+            check_guardrails(root, [guardrail("rows")(look)], "pre")
