@@ -77,7 +77,7 @@ static void record(uint32_t kind, uint64_t inode, const char *name, const char *
 /* A note of the program's own in the log. */
 void disk_mark(const char *name) { record(MARK, 0, name, NULL, 0, NULL, 0); }
 
-/* The absolute name, if it lies below the root; else NULL. */
+/* The absolute name, if it is the root or lies below; else NULL. */
 static char *inside(int folder, const char *path, char *found) {
     if (!root_bytes || !path) return NULL;
     if (path[0] == '/') {
@@ -96,7 +96,8 @@ static char *inside(int folder, const char *path, char *found) {
     }
     size_t end = strlen(found);
     while (end > 1 && found[end - 1] == '/') found[--end] = 0;
-    return !strncmp(found, root, root_bytes) && found[root_bytes] == '/' ? found : NULL;
+    if (strncmp(found, root, root_bytes)) return NULL;
+    return found[root_bytes] == '/' || !found[root_bytes] ? found : NULL;
 }
 
 static int is_tracked(int file) { return file >= 0 && file < MOST_FILES && tracked[file]; }

@@ -206,7 +206,7 @@ def check_on_the_way(folder: Path, publish: str) -> None:
         assert found == EXPECTED[: len(found)], found
         assert publish == "task" or len(found) in (0, 1, len(EXPECTED)), found
         _check_lines(runtime, WRITERS[: max(len(found) - 1, 0)])
-        assert check_home(runtime).damages == ()
+        _check_sound(runtime)
     finally:
         runtime.close()
 
@@ -218,8 +218,9 @@ def check_ended(folder: Path, publish: str) -> None:
         assert messages(runtime) == EXPECTED
         _check_lines(runtime, WRITERS)
         _check_ledger(runtime, publish)
-        assert check_home(runtime, is_all=True).damages == ()
+        _check_sound(runtime)
         _check_nothing_is_left(runtime)
+        _check_sound(runtime, is_all=True)
     finally:
         runtime.close()
 
@@ -228,6 +229,11 @@ def _check_lines(runtime: Runtime, names: tuple[str, ...]) -> None:
     if names:
         with runtime.repository(REPOSITORY).read("main", "lines") as file:
             assert file.read().decode().split() == list(names)
+
+
+def _check_sound(runtime: Runtime, *, is_all: bool = False) -> None:
+    damages = check_home(runtime, is_all=is_all).damages
+    assert damages == (), damages
 
 
 def _check_ledger(runtime: Runtime, publish: str) -> None:

@@ -120,6 +120,7 @@ class Home:
                 f"or set HANDRAIL_HOME to the folder that has it."
             )
         self._check_ours()
+        missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.mkdir(mode=0o700, exist_ok=True)
         if self.path.stat().st_uid == os.geteuid():
@@ -130,6 +131,10 @@ class Home:
         # Last, and by renaming: whoever sees it sees a complete home, and of two processes
         # that make the home at once both write the same.
         self._write("format", f"{FORMAT}\n")
+        # Nothing is kept here before a power cut would leave a home: one without its `format`,
+        # or with an empty one, would be refused with all that it holds.
+        for folder in {self.path, self.path.parent, *(path.parent for path in missing)}:
+            _sync(folder)
 
     def _check_ours(self) -> None:
         """A home is never made among somebody's files, which it would hide from git."""
@@ -152,7 +157,22 @@ class Home:
         try:
             with os.fdopen(number, "w", encoding="utf-8") as file:
                 file.write(text)
+                file.flush()
+                os.fsync(number)
             os.rename(temporary, self.path / name)
         except BaseException:
             os.unlink(temporary)
             raise
+
+
+def _sync(folder: Path) -> None:
+    """Brings the names in a folder to the disk."""
+    try:
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        # A folder above the home that may be written and not read: its owner's affair.
+        return
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -55,27 +55,34 @@ class Acceptor:
         self._transaction = transaction
         #: Commit that each writing node left, by the node's index; that accepted last is last.
         self._refs: dict[int, str] = {}
+        #: Did a node leave another commit than before?
+        self._has_gone_back = False
 
     # Commits
 
     def left(self, node: Node, ref: str) -> None:
         """A node left a commit. One that only reads leaves nothing."""
         if node.writes:
-            self._refs.pop(node.index, None)
+            self._has_gone_back |= self._refs.pop(node.index, None) is not None
             self._refs[node.index] = ref
 
     def ref_after(self, node: Node) -> str | None:
         """The commit that a node starts from: with all that the nodes before it left."""
         if node.ref_sources:
-            return self._composed([index for index in self._refs if index in node.ref_sources])
+            return self._composed(index for index in node.ref_sources if index in self._refs)
         return self._refs.get(node.ref_source, self._base_ref)
 
     @property
     def final_ref(self) -> str | None:
         """The commit with everything that was left; the base ref if nothing was."""
         if self._plan.has_parallel_writers:
-            return self._composed(list(self._refs))
+            return self._composed(self._refs if self._has_gone_back else self._in_order())
         return next(reversed(self._refs.values()), self._base_ref)
+
+    def _in_order(self) -> list[int]:
+        """Who left something, in the plan's order, so that it does not matter who was faster."""
+        planned = [node.index for node in self._plan.writers if node.index in self._refs]
+        return planned + [index for index in self._refs if index not in planned]
 
     @property
     def staged_refs(self) -> list[str]:

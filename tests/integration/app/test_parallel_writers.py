@@ -211,3 +211,26 @@ def test_a_writer_that_a_body_asks_for_starts_from_what_the_asker_left(runtime: 
 
     execute(runtime, chain(writing("first", prefix="/"), ask))
     assert published(runtime) == ["extra/extra.txt", "first.txt"]
+
+
+def test_it_does_not_matter_who_was_faster_or_declared_first(runtime: Runtime) -> None:
+    has_ended = threading.Event()
+
+    def last(folder: Path) -> None:
+        assert has_ended.wait(30)
+        (folder / "f.txt").write_text("x")
+
+    def first(folder: Path) -> None:
+        (folder / "f.txt").write_text("x")
+        has_ended.set()
+
+    with workflow("flow", workspace="songs") as flow:
+        inner = on_files("inner", lambda folder: (folder / "i.txt").touch(), prefix="outer/inner")
+        outer = on_files("outer", lambda folder: (folder / "o.txt").touch(), prefix="outer")
+        north, south = on_files("north", last, prefix="n"), on_files("south", first, prefix="s")
+        outer >> inner
+    runtime.execute(flow)
+    assert published(runtime) == ["n/f.txt", "outer/inner/i.txt", "outer/o.txt", "s/f.txt"]
+    _, commit = next(iter(runtime.repository("songs").log("main")))
+    assert commit.message == "composed: north, south, inner"
+    assert (north.name, south.name) == ("north", "south")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from handrail.app import journal_at
+from handrail.parts import journal_at
 from handrail.contracts.event import Event
 from handrail.contracts.workspace import BranchName
 from handrail.keep.base import Commit, Lease, RunRecord
