@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,8 +37,10 @@ _TOO_MANY_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 _SQLITE_READ_ONLY = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH})
 _SQLITE_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _SQLITE_CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-#: What SQLite says when the files beside the database cannot grow.
+#: What SQLite says when a quota is used up, or the files beside the database cannot grow.
 _SQLITE_DISK = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+#: As much as SQLite writes at a time, and more.
+_TRIED_BYTES = 1 << 16
 
 
 @contextmanager
@@ -105,10 +108,15 @@ def _primary_code(error: sqlite3.Error) -> int:
 
 
 def _has_no_space(path: Path) -> bool:
+    """Is the disk full, or a quota used up? That shows only when something is written."""
     try:
-        return os.statvfs(path.parent).f_bavail == 0
-    except OSError:
-        return False
+        if os.statvfs(path.parent).f_bavail == 0:
+            return True
+        with tempfile.TemporaryFile(dir=path.parent) as file:
+            file.write(bytes(_TRIED_BYTES))
+    except OSError as error:
+        return error.errno in _FULL
+    return False
 
 
 def _full(path: Path, number: int) -> StoreFullError:

@@ -12,9 +12,11 @@ import fcntl
 import hashlib
 import os
 import re
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
@@ -35,6 +37,9 @@ _CLONE_FROM_BYTES = 1 << 16
 #: What opening says of a file that was removed, or replaced by a link or a socket.
 _GONE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR})
 
+#: Modes of files whose content is on the disk, and of others.
+_SEALED, _UNSEALED = 0o444, 0o400
+
 #: Objects that are remembered as verified, so that copying them again reads them only once.
 _MOST_VERIFIED = 100_000
 
@@ -53,6 +58,10 @@ def is_digest(text: str) -> bool:
 
 class FileObjects(ObjectStore):
     """Objects in a folder of the local disk, shared by the processes of this machine.
+
+    A file that all may read (mode 0444) has its content on the disk. Until then only its owner
+    may, and its content is looked at before it is taken for the object: names, lengths and
+    contents may survive a power cut in any order.
 
     Putting a content that is there already writes nothing but its time, which tells sweeps
     that it is in use again. (A longer file than a piece is written to `incoming/` while it
@@ -75,7 +84,9 @@ class FileObjects(ObjectStore):
     def put_bytes(self, content: bytes) -> ObjectInfo:
         info = ObjectInfo(hashlib.sha256(content).hexdigest(), len(content))
         with storage_faults(self.folder):
-            if not self._freshen(info):
+            if not self._freshen(
+                info, lambda file: _read_all(file, info.size_bytes + 1) == content
+            ):
                 with self._temporary() as temporary:
                     _write_all(temporary.number, content)
                     self._keep(temporary, info.digest)
@@ -101,7 +112,7 @@ class FileObjects(ObjectStore):
             digest, size_bytes = _copy_pieces(source, temporary.number)
             _check_unchanged(path, before, _state(source), size_bytes)
             info = ObjectInfo(digest, size_bytes)
-            if not self._freshen(info):
+            if not self._freshen(info, lambda file: _copy_pieces(file, None) == info):
                 self._keep(temporary, digest)
             self._remember(digest)
         return info
@@ -117,7 +128,7 @@ class FileObjects(ObjectStore):
         try:
             with storage_faults(self.folder):
                 paths = [self._path(digest) for digest in digests]
-                _for_each(_sync, paths)
+                _for_each(_seal, paths)
                 folders = {os.path.dirname(path) for path in paths}
                 _for_each(_sync, [*folders, self._root] if folders else [])
         except BaseException:
@@ -215,16 +226,26 @@ class FileObjects(ObjectStore):
             raise _unknown(digest)
         return f"{self._root}/{digest[:2]}/{digest[2:]}"
 
-    def _freshen(self, info: ObjectInfo) -> bool:
+    def _freshen(self, info: ObjectInfo, is_content: Callable[[int], bool]) -> bool:
         """Is the object there? If so, sets its time, so that no sweep takes it for old.
 
-        A file of another length is what a power cut left of an object that nothing refers
-        to: file systems may keep the new name and lose the bytes. It is written again.
+        What a power cut left in its place is not the object, and is written again.
+
+        Args:
+            is_content: reads the content of an open file; is it the object's?
         """
         path = self._path(info.digest)
         try:
-            if os.stat(path).st_size != info.size_bytes:
+            found = os.stat(path)
+            if found.st_size != info.size_bytes:
                 return False
+            if stat.S_IMODE(found.st_mode) != _SEALED and info.digest not in self._unflushed:
+                source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    if not is_content(source):
+                        return False
+                finally:
+                    os.close(source)
             os.utime(path)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return False
@@ -297,10 +318,10 @@ class _Temporary:
     def __enter__(self) -> _Temporary:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            self.number = os.open(self.path, flags, 0o444)
+            self.number = os.open(self.path, flags, _UNSEALED)
         except FileNotFoundError:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.number = os.open(self.path, flags, 0o444)
+            self.number = os.open(self.path, flags, _UNSEALED)
         return self
 
     def move(self, path: str) -> None:
@@ -322,8 +343,8 @@ class _State(NamedTuple):
 
 
 def _state(number: int) -> _State:
-    stat = os.fstat(number)
-    return _State(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    found = os.fstat(number)
+    return _State(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _open_to_read(path: Path) -> int:
@@ -382,6 +403,18 @@ def _copy_pieces(source: int, target: int | None) -> tuple[str, int]:
             _write_all(target, piece)
         size_bytes += read
     return digest.hexdigest(), size_bytes
+
+
+def _seal(path: str) -> None:
+    """Brings a file to the disk, and marks it as being there."""
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+        if stat.S_IMODE(os.fstat(number).st_mode) != _SEALED:
+            with suppress(PermissionError):  # another user's: looked at each time
+                os.fchmod(number, _SEALED)
+    finally:
+        os.close(number)
 
 
 def _sync(path: str) -> None:

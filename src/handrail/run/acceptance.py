@@ -112,7 +112,10 @@ class Acceptor:
                 raise RunCancelled(flight.setting.run_id, request.message)
         if flight.adopted is not None:
             self._adopt(flight, flight.adopted)
-        elif getattr(flight.value, "completed_successfully", None) is False:
+        elif (
+            flight.value is not None
+            and getattr(flight.value, "completed_successfully", None) is False
+        ):
             raise TaskFailedByResult(flight.value)
         elif flight.output_ref is not None:
             self._publish(flight, flight.output_ref)

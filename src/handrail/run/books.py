@@ -41,8 +41,12 @@ class Books:
         waiting = self._waiting
         for index in node.successors:
             waiting[index] = left = waiting[index] - 1
-            if not left:
+            if left:
+                continue
+            if self._ahead:
                 self.activate(self._nodes[index])
+            else:
+                self.ready.append(self._nodes[index])
 
     def arrive(self, index: int) -> None:
         """One of the nodes that a node waits for will not come, or has."""

@@ -39,8 +39,10 @@ class Gate:
         self._recorder = recorder
         self._timers = timers
         self._take_turn = take_turn
-        #: Tasks that nothing limits, as far as they were seen; they need not be admitted.
-        self.unlimited: set[TaskDefinition] = set()
+        #: Are there limits at all, besides those that tasks declare in their controls?
+        self.has_limits = limits.has_tags
+        #: Tasks that nothing limits, as far as they were seen.
+        self._unlimited: set[TaskDefinition] = set()
         #: Attempts that hold places, with their limits; others need not leave.
         self.held = limits.held
         #: Nodes that wait, by limits, in the order of coming. While one waits, a timer runs.
@@ -59,10 +61,12 @@ class Gate:
             StaleAttemptError: another process has taken the run over.
         """
         assert node.definition is not None
+        if node.definition in self._unlimited:
+            return True
         limits = self._limits.of(node.definition)
         if limits:
             return self._admit_limited(node, limits, attempt_id())
-        self.unlimited.add(node.definition)
+        self._unlimited.add(node.definition)
         return True
 
     def leave(self, attempt_id: str) -> None:

@@ -32,6 +32,8 @@ class Limits:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings_limits = settings_limits
+        #: Does any tag have a limit?
+        self.has_tags = bool(settings_limits)
         self._limiter = limiter
         self._run_id = run_id
         self._epoch = epoch

@@ -106,6 +106,8 @@ class RunLoop:
         self._gate = Gate(
             limits, recorder, self._timers, lambda node: self.books.ready.append(node)
         )
+        #: Attempts that hold places under limits; what bodies ask for, by attempt.
+        self._held, self._requests = self._gate.held, context.requests
         self._chance = chance
         self._look_for_answers = look_for_answers
         self._sequence = 0
@@ -114,6 +116,8 @@ class RunLoop:
         self._tries: dict[str, int] = {}
         #: Tasks whose next try is due later.
         self._retrying: set[str] = set()
+        #: Epoch in which a task was last wanted to run again, since its code changed.
+        self._rerun_epochs: Mapping[str, int] = {}
         #: Argument of a task's next iteration, by node.
         self._again: dict[int, Any] = {}
         self._thread_id = 0
@@ -153,8 +157,8 @@ class RunLoop:
         elif node.items is not None and node.item is None:
             self._expand(node)
         elif not node.is_limited or self._groups.admit(node):
-            gate = self._gate
-            if node.definition not in gate.unlimited and not gate.admit(node, self._next_id):
+            is_free = node.definition.controls is None and not self._gate.has_limits
+            if not is_free and not self._gate.admit(node, self._next_id):
                 self._leave_group(node)
                 return
             if self._is_watched:
@@ -172,7 +176,7 @@ class RunLoop:
         return self.setting.attempt_id(self._sequence + 1)
 
     def _leave_gate(self, attempt_id: str) -> None:
-        if self._gate.held:
+        if self._held:
             self._gate.leave(attempt_id)
 
     def _start(self, flight: Flight) -> None:
@@ -212,12 +216,12 @@ class RunLoop:
 
     def _settle(self, flight: Flight) -> None:
         node = flight.node
-        if self._gate.held:
+        if self._held:
             self._gate.leave(flight.attempt_id)
         if node.is_limited:
             self._leave_group(node)
-        if self.context.requests:
-            flight.requests = self.context.requests.pop(flight.attempt_id, ())
+        if self._requests:
+            flight.requests = self._requests.pop(flight.attempt_id, ())
         if flight.error is None:
             try:
                 if flight.requests:
@@ -273,14 +277,17 @@ class RunLoop:
             flight.round = self.books.rounds[node.item[0].index]
         elif flight.try_number > 1:
             flight.round = self.books.rounds[node.index]
-        else:
+        elif self._again or flight.definition.max_cycles is not None:
             flight.round = self._count_round(node)
+        else:
+            rounds = self.books.rounds
+            rounds[node.index] = flight.round = rounds[node.index] + 1
         if node.bindings:
             flight.arguments = self._arguments.bind(node)
         if self._again and node.index in self._again:
             flight.arguments = _with_data(node, flight.arguments, self._again[node.index])
-        if self._replay.rerun_epochs:
-            flight.rerun_epoch = self._replay.rerun_epochs.get(base_name(node.name), 0)
+        if self._rerun_epochs:
+            flight.rerun_epoch = self._rerun_epochs.get(base_name(node.name), 0)
         if flight.definition.workspace is not None:
             flight.input_ref = self._input_ref(node)
         if self._is_recording:
@@ -629,6 +636,7 @@ class RunLoop:
     def replay(self, events: Sequence[StoredEvent]) -> None:
         """Takes earlier epochs' accepted results as if their bodies had just come back."""
         self._replay.take(events)
+        self._rerun_epochs = self._replay.rerun_epochs
 
     def result(self) -> Any:
         """The result of the only node that nothing follows, or `{name: result}`.

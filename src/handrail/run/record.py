@@ -38,17 +38,15 @@ class Recorder:
         self.epoch = epoch
         self._journal = journal
         self._watch = watch
+        #: Does anybody listen? Does anybody want to know?
+        self.is_watched = watch is not None
+        self.is_on = journal is not None or watch is not None
         self._waiting: deque[Event] = deque()
         #: Held from taking events to having them written, so that they are written in order.
         self.lock = threading.RLock()
         self._flushed_at = time.monotonic()
         #: Why a group was not written. Nothing is written after it, or there would be a gap.
         self._fault: Exception | None = None
-
-    @property
-    def is_on(self) -> bool:
-        """Does anybody want to know?"""
-        return self._journal is not None or self._watch is not None
 
     def event(
         self, kind: str, task: str = "", attempt: str = "", data: dict[str, Any] | None = None
@@ -60,11 +58,6 @@ class Recorder:
             self._waiting.append(event)
         if self._watch is not None:
             self._watch(event)
-
-    @property
-    def is_watched(self) -> bool:
-        """Does anybody listen?"""
-        return self._watch is not None
 
     def news(self, kind: str, task: str) -> None:
         """Tells watchers something that the journal need not keep."""

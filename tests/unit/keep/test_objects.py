@@ -36,6 +36,7 @@ def _age(path: Path, seconds: float) -> None:
 
 def test_an_object_is_a_read_only_file_named_by_its_digest(objects: FileObjects) -> None:
     digest = objects.put_bytes(b"hello").digest
+    objects.flush()
     path = _file(objects, digest)
     assert path.read_bytes() == b"hello"
     assert stat.S_IMODE(path.stat().st_mode) == 0o444
@@ -67,6 +68,20 @@ def test_what_a_power_cut_left_empty_is_written_again(
     os.chmod(_file(objects, digest), 0o600)
     os.truncate(_file(objects, digest), 0)
     objects.put_file(tmp_path / "file")
+    assert objects.read_bytes(digest) == b"x" * size_bytes
+
+
+@pytest.mark.parametrize("size_bytes", [5, PIECE_BYTES + 5])
+def test_what_a_power_cut_tore_is_written_again(
+    objects: FileObjects, tmp_path: Path, size_bytes: int
+) -> None:
+    (tmp_path / "file").write_bytes(b"x" * size_bytes)
+    digest = objects.put_file(tmp_path / "file").digest
+    path = _file(objects, digest)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400, "its content is not on the disk yet"
+    with open(path, "rb+") as file:
+        file.write(bytes(3))
+    FileObjects(objects.folder).put_file(tmp_path / "file")
     assert objects.read_bytes(digest) == b"x" * size_bytes
 
 
