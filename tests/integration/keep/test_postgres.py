@@ -352,8 +352,9 @@ def test_a_database_of_an_older_handrail_is_brought_to_the_present_format(
     start(journal)
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute("ALTER TABLE handrail.runs DROP COLUMN cancel_reason")
-        connection.execute("DROP TABLE handrail.kept_results, handrail.places,"
-            " handrail.rates, handrail.claims")
+        connection.execute(
+            "DROP TABLE handrail.kept_results, handrail.places, handrail.rates, handrail.claims"
+        )
         connection.execute("UPDATE handrail.format SET version = 1")
     for _ in range(2):
         again = PostgresJournal(postgres_url)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from handrail.parts import journal_at
 from handrail.contracts.event import Event
 from handrail.contracts.workspace import BranchName
 from handrail.keep.base import Commit, Lease, RunRecord
@@ -23,6 +22,7 @@ from handrail.keep.objects import FileObjects
 from handrail.keep.sql import SqlJournal
 from handrail.keep.sweep import AttemptFolders
 from handrail.keep.trees import Trees
+from handrail.parts import journal_at
 
 BRANCH = BranchName("songs")
 _WRITER = Path(__file__).with_name("writer.py")
