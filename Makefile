@@ -46,6 +46,9 @@ docs: $(INSTALLED)-dev $(INSTALLED)-demo ## Run the code of the documents and ch
 
 faults: $(INSTALLED)-dev ## Cause faults in full numbers: kills, races, random workflows
 	FAULTS_KILLS=$(or $(KILLS),300) FAULTS_RACES=$(or $(RACES),200) FAULTS_SHAPES=$(or $(SHAPES),1000) \
+	    FAULTS_PUBLICATIONS=$(or $(PUBLICATIONS),500) FAULTS_CUTS=$(or $(CUTS),1000) \
+	    FAULTS_STOPS=$(or $(STOPS),100) FAULTS_PUBLISHERS=$(or $(PUBLISHERS),10000) \
+	    FAULTS_REFUSALS=$(or $(REFUSALS),600) FAULTS_STORES=$(or $(STORES),400) \
 	    FAULTS_FIRST=$(or $(FIRST),0) $(PY) -m pytest tests/faults $(if $(ONLY),-k '$(ONLY)') \
 	    -n $(WORKERS) --dist worksteal --timeout 7200
 

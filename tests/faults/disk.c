@@ -23,7 +23,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { CREATE = 1, MKDIR, WRITE, TRUNCATE, RENAME, LINK, UNLINK, RMDIR, SYMLINK, SYNC, MARK };
+enum { CREATE = 1, MKDIR, WRITE, TRUNCATE, RENAME, LINK, UNLINK, RMDIR, SYMLINK, SYNC, MARK, MODE };
 /* Kinds of calls that may be refused. */
 enum { CREATES = 1, OPENS = 2, WRITES = 4, NAMES = 8, REMOVALS = 16, SYNCS = 32 };
 
@@ -107,6 +107,11 @@ static uint64_t inode_of(int file) {
     return fstat(file, &found) ? 0 : found.st_ino;
 }
 
+static int64_t mode_of(int file) {
+    struct stat found;
+    return fstat(file, &found) ? 0 : found.st_mode & 07777;
+}
+
 static uint64_t inode_at(const char *name) {
     struct stat found;
     return lstat(name, &found) ? 0 : found.st_ino;
@@ -148,12 +153,12 @@ static int opened(int folder, const char *path, int flags, mode_t mode) {
     if (file < 0 || file >= MOST_FILES) return file;
     tracked[file] = 1;
     if ((flags & O_TMPFILE) == O_TMPFILE) return file;
-    if (flags & O_CREAT && !before) record(CREATE, inode_of(file), name, NULL, 0, NULL, 0);
+    if (!before) record(CREATE, inode_of(file), name, NULL, mode_of(file), NULL, 0);
     else if (flags & O_TRUNC) record(TRUNCATE, inode_of(file), NULL, NULL, 0, NULL, 0);
     return file;
 }
 
-#define MODE                                                                                       \
+#define MODE_OF_CALL                                                                               \
     mode_t mode = 0;                                                                               \
     if (flags & (O_CREAT | O_TMPFILE)) {                                                           \
         va_list more;                                                                              \
@@ -161,14 +166,20 @@ static int opened(int folder, const char *path, int flags, mode_t mode) {
         mode = va_arg(more, mode_t);                                                               \
         va_end(more);                                                                              \
     }
-int open(const char *path, int flags, ...) { MODE return opened(AT_FDCWD, path, flags, mode); }
-int open64(const char *path, int flags, ...) { MODE return opened(AT_FDCWD, path, flags, mode); }
+int open(const char *path, int flags, ...) {
+    MODE_OF_CALL
+    return opened(AT_FDCWD, path, flags, mode);
+}
+int open64(const char *path, int flags, ...) {
+    MODE_OF_CALL
+    return opened(AT_FDCWD, path, flags, mode);
+}
 int openat(int folder, const char *path, int flags, ...) {
-    MODE
+    MODE_OF_CALL
     return opened(folder, path, flags, mode);
 }
 int openat64(int folder, const char *path, int flags, ...) {
-    MODE
+    MODE_OF_CALL
     return opened(folder, path, flags, mode);
 }
 
@@ -260,6 +271,31 @@ static int synced(int (*real)(int), int file) {
 }
 int fsync(int file) { REAL(int, "fsync", int); return synced(real, file); }
 int fdatasync(int file) { REAL(int, "fdatasync", int); return synced(real, file); }
+
+/* Modes */
+
+int fchmod(int file, mode_t mode) {
+    REAL(int, "fchmod", int, mode_t);
+    if (!is_tracked(file)) return real(file, mode);
+    LOCKED;
+    int failed = real(file, mode);
+    if (!failed) record(MODE, inode_of(file), NULL, NULL, mode, NULL, 0);
+    return failed;
+}
+
+static int mode_set(int folder, const char *path, mode_t mode, int flags) {
+    REAL(int, "fchmodat", int, const char *, mode_t, int);
+    char name[PATH_MAX];
+    if (!inside(folder, path, name)) return real(folder, path, mode, flags);
+    LOCKED;
+    int failed = real(folder, path, mode, flags);
+    if (!failed) record(MODE, inode_at(name), NULL, NULL, mode, NULL, 0);
+    return failed;
+}
+int chmod(const char *path, mode_t mode) { return mode_set(AT_FDCWD, path, mode, 0); }
+int fchmodat(int folder, const char *path, mode_t mode, int flags) {
+    return mode_set(folder, path, mode, flags);
+}
 
 /* Names */
 

@@ -12,16 +12,21 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 _HEADER = struct.Struct("=IIIIQqQ")
 #: What a disk writes whole.
 _SECTOR_BYTES = 512
+#: Of a file whose mode did not survive.
+_SOME_MODE = 0o600
+#: Targets of links, modes and contents of files, and none for folders, by path.
+Picture: TypeAlias = dict[str, str | tuple[int, bytes] | None]
 #: Of SQLite; made anew by whoever opens the database first, and never synced.
 _SHARED_MEMORY = "-shm"
 
@@ -40,6 +45,7 @@ class Kind(IntEnum):
     SYMLINK = 9
     SYNC = 10
     MARK = 11
+    MODE = 12
 
 
 class Record(NamedTuple):
@@ -92,6 +98,8 @@ class Change(NamedTuple):
     #: Content: of the file `kept_with`; none: it has `offset` bytes from here on.
     offset: int = 0
     data: bytes | None = None
+    #: Its mode from here on.
+    mode: int | None = None
 
 
 class Mark(NamedTuple):
@@ -125,11 +133,8 @@ class Disk:
             self.marks.append(Mark(at, record.name))
         elif kind is Kind.SYNC:
             self._sync(at, record.inode)
-        elif kind in (Kind.WRITE, Kind.TRUNCATE):
-            if record.inode in self._things:
-                data = record.data if kind is Kind.WRITE else None
-                thing = self._things[record.inode]
-                self.changes.append(Change(at, thing, offset=record.offset, data=data))
+        elif kind in (Kind.WRITE, Kind.TRUNCATE, Kind.MODE):
+            self._write(at, record)
         elif kind is Kind.RENAME:
             self._rename(at, record)
         elif kind in (Kind.UNLINK, Kind.RMDIR):
@@ -142,6 +147,18 @@ class Disk:
             self._things[record.inode] = self._names[record.name] = thing
             folder, name = self._place(record.name)
             self.changes.append(Change(at, folder, ((folder, name, thing),)))
+            if kind is Kind.CREATE:
+                self.changes.append(Change(at, thing, mode=record.offset))
+
+    def _write(self, at: int, record: Record) -> None:
+        thing = self._things.get(record.inode)
+        if thing is None or thing.is_folder:  # a file without a name, or whose mode is no matter
+            return
+        if record.kind is Kind.MODE:
+            self.changes.append(Change(at, thing, mode=record.offset))
+        else:
+            data = record.data if record.kind is Kind.WRITE else None
+            self.changes.append(Change(at, thing, offset=record.offset, data=data))
 
     def _sync(self, at: int, inode: int) -> None:
         thing = self._things.get(inode)
@@ -188,6 +205,7 @@ class State:
         self._top = top
         self._folders: dict[Thing, dict[str, Thing]] = {}
         self._contents: dict[Thing, bytearray] = {}
+        self._modes: dict[Thing, int] = {}
 
     def apply(self, change: Change, tear: random.Random | None = None) -> None:
         """Does a change, or some sectors of it."""
@@ -197,7 +215,9 @@ class State:
                 names.pop(name, None)
             else:
                 names[name] = thing
-        if change.names:
+        if change.mode is not None:
+            self._modes[change.kept_with] = change.mode
+        if change.names or change.mode is not None:
             return
         content = self._contents.setdefault(change.kept_with, bytearray())
         if change.data is None:
@@ -219,38 +239,42 @@ class State:
                     seen.add(thing)
                     waiting.append((f"{path}{name}/", thing))
 
-    def picture(self) -> dict[str, bytes | str | None]:
-        """Contents of files, targets of links and none for folders, by path."""
+    def picture(self) -> Picture:
+        """All that is there, by path."""
         return {
-            path: thing.link_to
-            if thing.link_to is not None
-            else None
-            if thing.is_folder
-            else bytes(self._contents.get(thing, b""))
+            path: self._look(thing)
             for path, thing in self.files()
             if not path.endswith(_SHARED_MEMORY)
         }
 
+    def _look(self, thing: Thing) -> str | tuple[int, bytes] | None:
+        if thing.is_folder or thing.link_to is not None:
+            return thing.link_to
+        return self._modes.get(thing, _SOME_MODE), bytes(self._contents.get(thing, b""))
+
     def write(self, folder: Path) -> None:
         """Makes it so in an empty folder."""
-        for path, content in self.picture().items():
-            if content is None:
+        for path, look in self.picture().items():
+            if look is None:
                 (folder / path).mkdir(mode=0o700)
-            elif isinstance(content, str):
-                (folder / path).symlink_to(content)
+            elif isinstance(look, str):
+                (folder / path).symlink_to(look)
             else:
-                (folder / path).write_bytes(content)
+                (folder / path).write_bytes(look[1])
+                (folder / path).chmod(look[0])
 
 
-def picture_of(folder: Path) -> dict[str, bytes | str | None]:
+def picture_of(folder: Path) -> Picture:
     """What a real folder holds, as `State.picture` has it."""
-    found: dict[str, bytes | str | None] = {}
+    found: Picture = {}
     for path in folder.rglob("*"):
         name = str(path.relative_to(folder))
         if path.is_symlink():
             found[name] = os.readlink(path)
+        elif path.is_dir():
+            found[name] = None
         elif not name.endswith(_SHARED_MEMORY):
-            found[name] = None if path.is_dir() else path.read_bytes()
+            found[name] = (stat.S_IMODE(path.stat().st_mode), path.read_bytes())
     return found
 
 

@@ -27,6 +27,7 @@ from handrail import (
     Runtime,
     WorkspaceSpec,
     load_settings,
+    plug,
     require_file,
     task,
     workflow,
@@ -51,9 +52,11 @@ PATIENCE_SECONDS = 60.0
 WAYS = ("overlay", "copies")
 SCOPES = ("task", "run")
 
+plug.handlers.get("direct")  # else imported when a run begins, in each process
+
 #: Processes come from one that has everything imported, so that a trial costs what it does.
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.faults.publication"])
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.faults.publication"])
 
 
 # The run
@@ -122,10 +125,19 @@ def runtime_in(folder: Path, way: str | None = None, lease_seconds: float = 1.0)
 
 
 def go_on(
-    folder: Path, publish: str, way: str | None, at: Callable[[str], None] = lambda place: None
+    folder: Path,
+    publish: str,
+    way: str | None,
+    at: Callable[[str], None] = lambda place: None,
+    arrange: Callable[[Runtime], None] = lambda runtime: None,
 ) -> None:
-    """Runs the workflow there, or goes on with it, to its end."""
+    """Runs the workflow there, or goes on with it, to its end.
+
+    Args:
+        arrange: puts something in the way before it begins.
+    """
     runtime = runtime_in(folder, way)
+    arrange(runtime)
     try:
         found = runtime.execute(flow(publish, at), key="k", inputs={"number": 1})
         assert found == RESULT, found
@@ -139,7 +151,7 @@ def go_on(
 def started(folder: Path, act: Callable[..., None], *values: Any) -> BaseProcess:
     """A process that does `act(*values)`; what goes wrong in it stands in `folder/err`."""
     folder.mkdir(parents=True, exist_ok=True)
-    process = _processes.Process(target=_perform, args=(folder, act, values), daemon=True)
+    process = PROCESSES.Process(target=_perform, args=(folder, act, values), daemon=True)
     process.start()
     return process
 
@@ -211,15 +223,20 @@ def check_on_the_way(folder: Path, publish: str) -> None:
         runtime.close()
 
 
-def check_ended(folder: Path, publish: str) -> None:
-    """The run is over: everything is there once, sound, and after a sweep nothing besides."""
+def check_ended(folder: Path, publish: str, patience_seconds: float = 0) -> None:
+    """The run is over: everything is there once, sound, and after a sweep nothing besides.
+
+    Args:
+        patience_seconds: how long a folder of an attempt may be left alone, since its process
+            could not even tell who it was.
+    """
     runtime = runtime_in(folder)
     try:
         assert messages(runtime) == EXPECTED
         _check_lines(runtime, WRITERS)
         _check_ledger(runtime, publish)
         _check_sound(runtime)
-        _check_nothing_is_left(runtime)
+        _check_nothing_is_left(runtime, patience_seconds)
         _check_sound(runtime, is_all=True)
     finally:
         runtime.close()
@@ -245,17 +262,20 @@ def _check_ledger(runtime: Runtime, publish: str) -> None:
     assert tasks == dict.fromkeys([*WRITERS, "looking", "idle"], 1), tasks
     assert len({each.logical_key for each in accepted}) == len(accepted)
     moves = runtime.journal.rows(
-        "SELECT before, after FROM head_moves WHERE repository = ? AND branch = ?"
-        " ORDER BY move_id",
+        "SELECT before, after FROM head_moves WHERE repository = ? AND branch = ? ORDER BY move_id",
         tuple(MAIN),
     )
     assert len(moves) == 1 + (len(WRITERS) if publish == "task" else 1)
     assert [before for before, _ in moves[1:]] == [after for _, after in moves[:-1]]
 
 
-def _check_nothing_is_left(runtime: Runtime) -> None:
+def _check_nothing_is_left(runtime: Runtime, patience_seconds: float) -> None:
     home = runtime.home
+    deadline = time.monotonic() + patience_seconds
     AttemptFolders(home.attempts, lease_seconds=0).sweep()
+    while any(home.attempts.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        AttemptFolders(home.attempts, lease_seconds=0).sweep()
     TreeCache(home.trees).trim(0)
     # Objects are as young as the millisecond in which they were put.
     while collect(runtime, grace_seconds=0).objects.spared_count:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,9 +28,9 @@ from handrail.errors import StoreError
 from handrail.keep.base import TreeEntry
 from handrail.keep.checkout import WORKERS, Checkout
 from handrail.keep.copies import KnownFolder
-from handrail.keep.faults import storage_faults
 from handrail.keep.links import links_outside
 from handrail.keep.mounts import mount_overlay, unmount
+from handrail.keep.removal import trial_folder
 from handrail.keep.scan import FoundFolder, Look, Scan, UnknownFile, check_depth, check_name
 from handrail.keep.tree_cache import CachedTree, TreeCache
 from handrail.keep.trees import Trees
@@ -187,8 +186,7 @@ class _UpperScan(Scan):
 
 def why_not(folder: Path) -> str | None:
     """Tries an overlay mount in `folder`; says why it is not possible there, or none if it is."""
-    with storage_faults(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".try-") as name:
-        place = Path(name)
+    with trial_folder(folder) as place:
         for each in ("lower/folder", "upper", "work", "seen"):
             (place / each).mkdir(parents=True)
         (place / "lower/file").write_text("1")

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from handrail.keep.faults import storage_faults
 from handrail.keep.mounts import mounts_below, unmount
 
 _TRIES = 5
+
+
+@contextmanager
+def trial_folder(parent: Path) -> Iterator[Path]:
+    """A folder to try something out in, removed afterwards; a sweep would find it, too.
+
+    Raises:
+        StoreError: it cannot be made or removed.
+    """
+    with storage_faults(parent):
+        path = Path(tempfile.mkdtemp(dir=parent, prefix=".try-"))
+        try:
+            yield path
+        finally:
+            remove_folder(path)
 
 
 def remove_folder(path: Path) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import tempfile
 import threading
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +23,7 @@ from handrail.keep import overlay
 from handrail.keep.checkout import Checkout
 from handrail.keep.faults import storage_faults
 from handrail.keep.owner import Owner
+from handrail.keep.removal import trial_folder
 from handrail.keep.tree_cache import TreeCache
 from handrail.keep.trees import Trees
 
@@ -107,8 +107,8 @@ class Ways:
     def _against_reflink(self) -> str | None:
         if self._only not in (None, "reflink"):
             return "not asked for"
-        with storage_faults(self.root), tempfile.TemporaryDirectory(dir=self.root) as name:
-            return _why_no_clone(Path(name))
+        with trial_folder(self.root) as place:
+            return _why_no_clone(place)
 
 
 def _why_no_clone(place: Path) -> str | None:
