@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -12,8 +13,12 @@ from pathlib import Path
 
 from handrail.keep.faults import storage_faults
 from handrail.keep.mounts import mounts_below, unmount
+from handrail.keep.owner import Owner
 
+#: Name of the file that says whose a folder is; see `handrail.keep.sweep`.
+MARK = "owner.json"
 _TRIES = 5
+_TRIAL_MILLISECONDS = 30_000
 
 
 @contextmanager
@@ -26,6 +31,9 @@ def trial_folder(parent: Path) -> Iterator[Path]:
     with storage_faults(parent):
         path = Path(tempfile.mkdtemp(dir=parent, prefix=".try-"))
         try:
+            until = time.time_ns() // 1_000_000 + _TRIAL_MILLISECONDS
+            mark = {"attempt_id": "", "run_id": "", "owner": str(Owner.current())}
+            (path / MARK).write_text(json.dumps({**mark, "expires_at": until}))
             yield path
         finally:
             remove_folder(path)

@@ -21,13 +21,12 @@ from handrail.errors import StoreError
 from handrail.keep.checkout import Checkout
 from handrail.keep.faults import storage_faults
 from handrail.keep.owner import Owner, process_is_gone
-from handrail.keep.removal import remove_folder
+from handrail.keep.removal import MARK, remove_folder
 from handrail.keep.trees import Trees
 from handrail.keep.ways import Ways
 
 _log = logging.getLogger(__name__)
 
-_MARK = "owner.json"
 _CREATING = ".creating-"
 _REMOVING = ".removing-"
 
@@ -137,7 +136,7 @@ class AttemptFolders:
     def mark(self, folder: Path) -> Mark | None:
         """The mark of a folder; none if there is none that can be read."""
         try:
-            found = json.loads((folder / _MARK).read_bytes())
+            found = json.loads((folder / MARK).read_bytes())
             return Mark(
                 attempt_id=str(found["attempt_id"]),
                 run_id=str(found["run_id"]),
@@ -200,6 +199,6 @@ class AttemptFolders:
             "owner": str(self._owner()),
             "expires_at": self._now() + self._lease_ms,
         }
-        beside = folder / f"{_MARK}.part"
+        beside = folder / f"{MARK}.part"
         beside.write_text(json.dumps(mark), encoding="utf-8")
-        os.rename(beside, folder / _MARK)
+        os.rename(beside, folder / MARK)

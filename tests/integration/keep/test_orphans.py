@@ -14,6 +14,7 @@ import pytest
 from handrail.errors import StoreError
 from handrail.keep.mounts import mounts_below
 from handrail.keep.removal import remove_folder
+from handrail.keep.sweep import AttemptFolders
 from tests.integration.keep.places import Place, place
 
 #: An engine in mid-attempt, with a process of the body's own.
@@ -95,3 +96,23 @@ def test_a_workspace_that_was_unmounted_is_not_staged(here: Place) -> None:
     subprocess.run(["umount", files.path], check=True)
     with pytest.raises(StoreError, match="was unmounted or mounted over"):
         files.stage()
+
+
+def test_what_was_tried_out_by_a_killed_process_is_removed_at_once(tmp_path: Path) -> None:
+    root = tmp_path / "attempts"
+    root.mkdir()
+    program = (
+        "import sys, time; from pathlib import Path; from handrail.keep.removal import trial_folder"
+        "\nwith trial_folder(Path(sys.argv[1])): print('there', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(root)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        folders = AttemptFolders(root)
+        folders.sweep(alive=lambda run_id: False)
+        assert len(list(root.iterdir())) == 1
+        process.kill()
+    folders.sweep(alive=lambda run_id: False)
+    assert list(root.iterdir()) == []

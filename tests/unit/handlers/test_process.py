@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +131,11 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def children() -> set[int]:
-    task_folder = Path("/proc/self/task")
-    return {
-        int(pid)
-        for thread in task_folder.iterdir()
-        for pid in (thread / "children").read_text().split()
-    }
+    found: set[int] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # it has ended meanwhile
+            found.update(map(int, (thread / "children").read_text().split()))
+    return found
 
 
 @task
