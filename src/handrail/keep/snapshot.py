@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-#: Threads that read files.
-_WORKERS = min(4, os.cpu_count() or 1)
+from handrail.keep.scan import WORKERS, file_clock_ns, in_threads
 
 
 class _Look(NamedTuple):
@@ -45,7 +42,7 @@ class Snapshot:
     @classmethod
     def of(cls, root: Path) -> Snapshot:
         """Looks at everything in a folder."""
-        taken_ns = _coarse_now_ns()
+        taken_ns = file_clock_ns()
         found = dict(_files(root))
         return cls(root, _read(root, found), taken_ns)
 
@@ -82,13 +79,13 @@ def _files(root: Path, below: str = "") -> Iterator[tuple[str, _Look]]:
 
 
 def _read(root: Path, files: dict[str, _Look]) -> dict[str, _Seen]:
-    def read(path: str) -> _Seen:
-        return _Seen(files[path], _digest(root / path))
+    seen: dict[str, _Seen] = {}
 
-    if len(files) < 2:
-        return {path: read(path) for path in files}
-    with ThreadPoolExecutor(_WORKERS) as threads:
-        return dict(zip(files, threads.map(read, files), strict=True))
+    def read(path: str) -> None:
+        seen[path] = _Seen(files[path], _digest(root / path))
+
+    in_threads(WORKERS, read, list(files))
+    return seen
 
 
 def _digest(path: Path) -> str:
@@ -99,9 +96,3 @@ def _digest(path: Path) -> str:
         return f"special {stat.S_IFMT(mode)}"  # never read: that may block for ever
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _coarse_now_ns() -> int:
-    # The clock that stamps files: clock_gettime(2), CLOCK_REALTIME_COARSE.
-    clock = getattr(time, "CLOCK_REALTIME_COARSE", 5 if os.uname().sysname == "Linux" else 0)
-    return time.clock_gettime_ns(clock)

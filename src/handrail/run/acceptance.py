@@ -20,7 +20,7 @@ from handrail.errors import (
     TaskFailed,
 )
 from handrail.flow.plan import Node, Plan
-from handrail.keep.base import Acceptance, Accepted, Adopted, Conflict, Journal
+from handrail.keep.base import Acceptance, Accepted, Adopted, Conflict
 from handrail.run.control import Cancel, to_data
 from handrail.run.flight import Flight
 from handrail.run.record import Recorder
@@ -45,13 +45,11 @@ class Acceptor:
         plan: Plan,
         base_ref: str | None,
         recorder: Recorder,
-        journal: Journal | None,
         transaction: Transaction | None,
     ) -> None:
         self._plan = plan
         self._base_ref = base_ref
         self._recorder = recorder
-        self._journal = journal
         self._transaction = transaction
         #: Commit that each writing node left, by the node's index; that accepted last is last.
         self._refs: dict[int, str] = {}

@@ -26,7 +26,6 @@ from handrail.errors import (
     TaskFailed,
 )
 from handrail.flow.plan import Node, Plan, base_name
-from handrail.keep.base import Journal
 from handrail.keep.limits import MemoryLimiter
 from handrail.run.acceptance import Acceptor, TaskFailedByResult, told
 from handrail.run.arguments import Arguments
@@ -66,7 +65,6 @@ class RunLoop:
         *,
         handler: Callable[[str], TaskHandler],
         recorder: Recorder,
-        journal: Journal | None = None,
         transaction: Transaction | None = None,
         output: Callable[[str, str], AttemptOutput] | None = None,
         chance: Callable[[], float] = random.random,
@@ -78,7 +76,7 @@ class RunLoop:
         self.setting = setting
         self.books = Books(plan)
         self.maps = Maps(plan, context)
-        self.acceptor = Acceptor(plan, setting.base_ref, recorder, journal, transaction)
+        self.acceptor = Acceptor(plan, setting.base_ref, recorder, transaction)
         #: The task that failed for good, and its error.
         self.failure: tuple[str, BaseException] | None = None
         #: Questions that are open: with the task that asked, and until when it is waited for.

@@ -231,7 +231,6 @@ class Session:
             setting,
             handler=engine.handler,
             recorder=self._recorder,
-            journal=stores.journal,
             transaction=transaction,
             output=output,
             look_for_answers=self._look_for_answers,
